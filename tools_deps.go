@@ -1,4 +1,4 @@
-
+//go:build never
 
 package tripod
 
