@@ -45,6 +45,7 @@ import (
 	_ "go.podman.io/image/v5/pkg/docker/config"
 	_ "go.podman.io/image/v5/pkg/shortnames"
 	_ "go.podman.io/image/v5/pkg/sysregistriesv2"
+	_ "go.yaml.in/yaml/v3"
 	_ "golang.org/x/net/bpf"
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/sys/unix"
@@ -61,5 +62,4 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/core/v1"
 	_ "k8s.io/kubernetes/pkg/apis/core/validation"
 	_ "sigs.k8s.io/yaml"
-	_ "go.yaml.in/yaml/v3"
 )

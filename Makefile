@@ -1,0 +1,101 @@
+# make help says what there is. Everything made here lies in bin/, bench/out and Go's own caches.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+export CGO_ENABLED ?= 0
+export GOFLAGS     ?= -buildvcs=false
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BINARIES := tripod tripod-oci
+TOOLS    := bin/tools
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+PACKAGES := ./...
+# go test -run of the end-to-end scripts: make e2e RUN=TestScripts/lesson
+RUN      ?= .
+
+# What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
+NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd
+NEED_VM   := qemu-system-x86 busybox-static kmod
+NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
+
+.PHONY: help first-light build install test lint check unit e2e test-vm race arm64 bench notices notices-check golden clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+first-light: ## build, run the example Pod on this host's own files, show what its containers share, clean up
+	@examples/first-light
+
+build: ## the binaries, into bin/
+	@mkdir -p bin
+	@for b in $(BINARIES); do \
+		if [ -d "cmd/$$b" ]; then $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o "bin/$$b" "./cmd/$$b"; fi; \
+	done
+
+install: build ## the binaries, man pages and completions, below $(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(addprefix bin/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	bin/tripod man $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/tripod completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tripod
+
+test: lint ## everything that a change must pass: vet, lint, house, unit and end-to-end tests (root)
+	@.ci/need $(NEED_TEST)
+	@$(MAKE) --no-print-directory build
+	@PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 15m $(PACKAGES)
+
+lint: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## go vet, gofumpt, staticcheck
+	@$(GO) vet $(PACKAGES)
+	@ugly="$$($(TOOLS)/gofumpt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
+		if [ -n "$$ugly" ]; then echo "not gofumpt's form (run $(TOOLS)/gofumpt -w):" $$ugly >&2; exit 1; fi
+	@$(TOOLS)/staticcheck $(PACKAGES)
+
+check: lint ## what needs no root: lint, house and the tests of the pure packages
+	@$(GO) test . ./internal/plan/... ./internal/bundle/... ./internal/life/... ./internal/seccomp/... ./internal/manifest/...
+
+e2e: build ## the end-to-end scripts only (root)
+	@.ci/need $(NEED_TEST)
+	@$(GO) test -count 1 -timeout 15m -run '$(RUN)' ./e2e/...
+
+test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure cgroup v2, in an emulated machine
+	@.ci/need $(NEED_VM)
+	@$(GO) run ./tools/vm
+
+race: ## unit tests under the race detector
+	@.ci/need gcc libc6-dev
+	@CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./internal/...)
+
+arm64: ## build and vet for arm64
+	@GOARCH=arm64 $(GO) build ./... && GOARCH=arm64 $(GO) vet ./...
+
+bench: build ## compare with crun, runc and podman; bench/out holds figures and plot
+	@.ci/need $(NEED_PEERS)
+	@$(GO) run ./bench -out bench/out
+
+golden: ## write the golden files anew and show what changed
+	@$(GO) test ./internal/plan/... ./internal/bundle/... ./internal/life/... -update
+	@git diff --stat -- '*/testdata/*'
+
+notices: ## write THIRD_PARTY.md anew
+	@$(GO) run ./tools/notices
+
+notices-check: ## see that THIRD_PARTY.md is true
+	@$(GO) run ./tools/notices -check
+
+clean: ## take away what make made here
+	rm -rf bin bench/out e2e/.cache
+
+$(TOOLS)/staticcheck:
+	@echo "building staticcheck" >&2
+	@GOBIN="$(CURDIR)/$(TOOLS)" $(GO) install $(STATICCHECK)
+
+$(TOOLS)/gofumpt:
+	@echo "building gofumpt" >&2
+	@GOBIN="$(CURDIR)/$(TOOLS)" $(GO) install $(GOFUMPT)
