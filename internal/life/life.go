@@ -85,11 +85,24 @@ func (c *Container) Sidecar() bool { return c.Init && c.RestartPolicy == Always 
 
 // State is where a container is in its life.
 //
-//	           Start            runs               ends
-//	Waiting ----------> Creating -------> Running ------> Exited
-//	                       |                                ^ |
-//	                       +------- could not be started ---+ |
-//	                    Creating <--------- Start ------------+   (attempt + 1)
+//	          Start               runs            ends
+//	Waiting --------> Creating --------> Running ------> Exited
+//	    ^                ^  |                             ^  | |
+//	    |                |  +---- cannot be started ------+  | |
+//	    |                +------- Start, attempt + 1 --------+ |
+//	    +------------------------ Reset -----------------------+
+//
+// What Next says of each state (b: still in back-off, t: the stop signal was sent, g: the grace is over):
+//
+//	            its turn   not its turn   over for good   closing
+//	Waiting     Start      -              -               -
+//	Creating    -          -              -               -
+//	Running     -          -              -               Stop; t: Wait; t,g: Kill
+//	Exited      Start      -              -               -
+//	Exited, b   Wait       -              -               -
+//
+// Closing is: a stop is wanted, or an init container failed for good, or every main container is over for good. When it
+// is so and nothing is Creating or Running, Next says Finish.
 type State string
 
 // The states.
