@@ -86,7 +86,11 @@ func linked(packages []string) ([]module, error) {
 			found[m.Path] = *m
 		}
 	}
-	list := []module{{Path: "std", Version: runtime.Version(), Dir: runtime.GOROOT()}}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the Go tree: %w", err)
+	}
+	list := []module{{Path: "std", Version: runtime.Version(), Dir: strings.TrimSpace(string(root))}}
 	for _, m := range found {
 		list = append(list, m)
 	}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"tripod/tools/debian"
+)
+
+// tools are the packages whose programs the tests drive.
+var tools = []string{
+	"base-files", "bash", "dash", "coreutils", "util-linux", "mount", "bsdutils", "findutils", "grep", "sed", "mawk", "hostname", "login",
+	"procps", "psmisc", "net-tools", "iproute2", "nftables", "curl", "tar", "gzip", "zstd", "kmod", "netbase", "ca-certificates",
+	"busybox-static", "docker-registry", "skopeo",
+}
+
+// diskSize is what the tests have to write into, beside what is there.
+const diskSize = "6G"
+
+// secondInit makes the machine what a Debian with systemd would be, as far as containers see it, and runs the tests.
+const secondInit = `#!/bin/bash
+export PATH=/opt/tripod:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LANG=C.UTF-8 TRIPOD_VM=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mount -t mqueue mqueue /dev/mqueue 2>/dev/null || { mkdir -p /dev/mqueue; mount -t mqueue mqueue /dev/mqueue; }
+mount -t tmpfs -o mode=755 run /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount --make-rshared /
+for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
+hostname vm
+ip link set lo up
+ulimit -n 1048576
+modprobe -a overlay veth bridge nf_tables nft_chain_nat nft_nat nft_masq nft_ct br_netfilter dummy inet_diag tcp_diag loop
+cd /tests
+while read -r id dir args; do
+	echo
+	echo "@@ begin $id $(uname -r)"
+	cd "/src/$dir"
+	timeout -k 10 1200 "/tests/$id" $args </dev/null 2>&1
+	echo
+	echo "@@ end $id $?"
+done <list
+echo "@@ all done"
+sync
+busybox poweroff -f
+`
+
+// stage fills root with the tools, the modules, our binaries and one test binary for each package that has tests, beside a
+// copy of the package's folder. It returns the names the packages report under.
+func stage(root string, k Kernel, packages []string, run string) ([]string, error) {
+	files, err := debian.Files(tools...)
+	if err != nil {
+		return nil, fmt.Errorf("%w; make test installs what is missing", err)
+	}
+	if err := copyFiles(root, files); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "root", "tests", "src", "etc", "var/tmp", "var/lib", "mnt", "opt/tripod"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Chmod(filepath.Join(root, "tmp"), 0o1777|fs.ModeSticky); err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"sbin/tests": secondInit,
+		"etc/passwd": "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+		"etc/group":  "root:x:0:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\n",
+		"etc/hosts":  "127.0.0.1 localhost vm\n::1 localhost\n",
+		"etc/subuid": "root:100000:65536000\n",
+		"etc/subgid": "root:100000:65536000\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	modules := filepath.Join(root, "usr/lib/modules")
+	if err := os.MkdirAll(modules, 0o755); err != nil {
+		return nil, err
+	}
+	if err := command("cp", "-a", k.Modules, modules); err != nil {
+		return nil, err
+	}
+	if bins, _ := filepath.Glob("bin/tripod*"); len(bins) > 0 {
+		if err := command("cp", append(bins, filepath.Join(root, "opt/tripod"))...); err != nil {
+			return nil, err
+		}
+	}
+	return buildTests(root, packages, run)
+}
+
+func buildTests(root string, packages []string, run string) ([]string, error) {
+	var built []string
+	var list bytes.Buffer
+	for _, dir := range packages {
+		id := strings.ReplaceAll(dir, "/", "-") + ".test"
+		tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil || len(tests) == 0 {
+			continue
+		}
+		fmt.Printf("building the tests of %s\n", dir)
+		compile := exec.Command("go", "test", "-c", "-o", filepath.Join(root, "tests", id), "./"+dir)
+		compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		if out, err := compile.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("cannot build the tests of %s: %w: %s", dir, err, bytes.TrimSpace(out))
+		}
+		if err := os.MkdirAll(filepath.Join(root, "src", dir), 0o755); err != nil {
+			return nil, err
+		}
+		if err := command("cp", "-a", dir+"/.", filepath.Join(root, "src", dir)); err != nil {
+			return nil, err
+		}
+		built = append(built, id)
+		fmt.Fprintf(&list, "%s %s -test.v -test.timeout=18m", id, dir)
+		if run != "" {
+			fmt.Fprintf(&list, " -test.run=%s", run)
+		}
+		list.WriteString("\n")
+	}
+	return built, os.WriteFile(filepath.Join(root, "tests/list"), list.Bytes(), 0o644)
+}
+
+// copyFiles copies host files to the same place below root: modes and links are kept, owners are root.
+func copyFiles(root string, paths []string) error {
+	for _, path := range paths {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(root, path)
+		switch mode := info.Mode(); {
+		case mode.IsDir():
+			err = os.MkdirAll(to, mode.Perm())
+		case mode&fs.ModeSymlink != 0:
+			var target string
+			if target, err = os.Readlink(path); err == nil {
+				err = os.Symlink(target, to)
+			}
+		case mode.IsRegular():
+			var data []byte
+			if data, err = os.ReadFile(path); err == nil {
+				err = os.WriteFile(to, data, mode.Perm())
+			}
+			if err == nil {
+				err = os.Chmod(to, mode.Perm()|mode&(fs.ModeSetuid|fs.ModeSetgid))
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDisk makes an ext4 image of a tree, without mounting anything.
+func makeDisk(path, root string) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	return command("mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=1", "-d", root, path, diskSize)
+}

@@ -1,0 +1,115 @@
+// Command vm runs the tests that touch the kernel in an emulated machine: Debian's cloud kernel, which is another kernel than
+// the host's, with cgroup v2 alone. It needs no KVM and changes nothing on the host.
+//
+//	host: go test -c ... -> a root tree of Debian packages' files -> ext4 image, kernel, initramfs
+//	guest: /init -> modules, file systems -> each test binary in turn -> serial console
+//	host: console -> passed and failed, by package and by test
+//
+// It fails when a test fails, when a package does not report an end, and when the machine does not come to its last line.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// packages are the ones whose tests ask the kernel for something. Those that hold no test yet are passed over.
+var packages = []string{
+	"internal/ns", "internal/mount", "internal/cgroup", "internal/volume", "internal/image", "internal/network",
+	"internal/birth", "internal/container", "internal/keeper", "internal/sandbox", "internal/engine", "cmd/tripod-oci", "e2e",
+}
+
+func main() {
+	cache := flag.String("cache", "bin/vm", "`folder` for the kernel and the machine's disk")
+	memory := flag.String("m", "3G", "memory of the machine, as qemu takes it")
+	limit := flag.Duration("timeout", 40*time.Minute, "how long the machine may run")
+	run := flag.String("run", "", "only tests whose name matches this `regexp`, as go test has it")
+	verbose := flag.Bool("v", false, "show the console")
+	flag.Parse()
+	chosen := packages
+	if flag.NArg() > 0 {
+		chosen = flag.Args()
+	}
+	if err := test(*cache, *memory, *limit, *run, *verbose, chosen); err != nil {
+		fmt.Fprintln(os.Stderr, "vm:", err)
+		os.Exit(1)
+	}
+}
+
+func test(cache, memory string, limit time.Duration, run string, verbose bool, chosen []string) error {
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return fmt.Errorf("cannot emulate a machine: %w (Debian: qemu-system-x86)", err)
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	kernel, err := findKernel(filepath.Join(cache, "kernel"))
+	if err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp(cache, "root-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	built, err := stage(root, kernel, chosen, run)
+	if err != nil {
+		return err
+	}
+	if len(built) == 0 {
+		return errors.New("none of the packages has a test")
+	}
+	disk, initramfs := filepath.Join(cache, "disk.img"), filepath.Join(cache, "initramfs")
+	if err := makeDisk(disk, root); err != nil {
+		return err
+	}
+	defer os.Remove(disk)
+	if err := makeInitramfs(initramfs, kernel); err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d packages, at most %s\n", kernel.Release, len(built), limit)
+
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	machine := exec.CommandContext(ctx, qemu,
+		"-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", memory,
+		"-kernel", kernel.Image, "-initrd", initramfs,
+		"-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all",
+		"-drive", "file="+disk+",format=raw,if=virtio,cache=unsafe",
+		"-display", "none", "-nodefaults", "-serial", "stdio", "-no-reboot", "-nic", "none")
+	var console bytes.Buffer
+	machine.Stdout = &console
+	if verbose {
+		machine.Stdout = io.MultiWriter(&console, os.Stdout)
+	}
+	machine.Stderr = os.Stderr
+	began := time.Now()
+	err = machine.Run()
+	log := filepath.Join(cache, "console.log")
+	if werr := os.WriteFile(log, console.Bytes(), 0o644); werr != nil {
+		return werr
+	}
+	result := Read(&console, built)
+	result.Print(os.Stdout)
+	fmt.Printf("%d passed, %d failed, %d skipped in %s\n", result.Passed, result.Failed, result.Skipped, time.Since(began).Round(time.Second))
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("the machine was still running after %s; its console is in %s", limit, log)
+	case err != nil:
+		return fmt.Errorf("cannot run the machine: %w", err)
+	case !result.Ended:
+		return fmt.Errorf("the machine did not come to its last line; its console is in %s", log)
+	case result.Failed > 0 || len(result.Missing) > 0:
+		return fmt.Errorf("%d tests failed, %d packages told no end; the console is in %s", result.Failed, len(result.Missing), log)
+	}
+	return nil
+}
