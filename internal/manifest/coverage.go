@@ -1,0 +1,89 @@
+package manifest
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Support is what becomes of a field of the API here.
+type Support int
+
+const (
+	// Honoured fields do what Kubernetes says.
+	Honoured Support = iota
+	// NoEffect fields are accepted and said once: they direct a cluster, a
+	// controller or an API server.
+	NoEffect
+	// Refused fields are valid Kubernetes and not implemented yet.
+	Refused
+)
+
+// String gives the word for a table.
+func (s Support) String() string { return [...]string{"honoured", "no effect", "refused"}[s] }
+
+// Field is a row of the coverage table: a field of an API structure.
+type Field struct {
+	Structure string // Go name, PodSpec
+	Name      string // JSON name, nodeSelector
+	Support   Support
+}
+
+// Coverage gives the whole table, sorted by structure and name: every field
+// that can be set in the six kinds, down to where a field is not honoured as
+// a whole.
+func Coverage() []Field { return slices.Clone(coverage) }
+
+func supportOf(structure, name string) (Support, bool) {
+	i, ok := slices.BinarySearchFunc(coverage, Field{Structure: structure, Name: name}, compareFields)
+	if !ok {
+		return Refused, false
+	}
+	return coverage[i].Support, true
+}
+
+func compareFields(a, b Field) int {
+	return cmp.Or(cmp.Compare(a.Structure, b.Structure), cmp.Compare(a.Name, b.Name))
+}
+
+// cover refuses the fields in use that are not implemented, and gives the
+// note about those that have no effect.
+func (s *shape) cover() (notes []string) {
+	var idle, closed []string
+	// A parent was recorded behind its fields: it closes them.
+	for _, u := range slices.Backward(s.used) {
+		if slices.ContainsFunc(closed, func(c string) bool { return under(u.path, c) }) {
+			continue
+		}
+		switch support, _ := supportOf(u.structure, u.field); support {
+		case NoEffect:
+			idle = append(idle, u.path)
+			closed = append(closed, u.path)
+		case Refused:
+			s.refuseField(u.path, u.line, "")
+			closed = append(closed, u.path)
+		}
+	}
+	if len(idle) > 0 {
+		slices.Reverse(idle)
+		notes = append(notes, "no effect on a single host: "+strings.Join(slices.Compact(idle), ", "))
+	}
+	return notes
+}
+
+// notYet is said of everything that is refused by name.
+const notYet = "valid Kubernetes, but tripod does not implement it yet"
+
+// refuseField tells a field, or a value of it, that is valid but not implemented.
+func (s *shape) refuseField(path string, line int, value string) {
+	if value != "" {
+		value += ": "
+	}
+	if line == 0 {
+		line = s.lineOf(path)
+	}
+	s.errs = append(s.errs, &Error{
+		File: s.file, Line: line, Field: s.prefix + path,
+		Msg: value + notYet,
+	})
+}

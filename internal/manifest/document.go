@@ -1,0 +1,183 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// readDocument reads one document: an object or a List of objects.
+func readDocument(file string, n *yaml.Node, budget *int) ([]Workload, Errors) {
+	s := newShape(file, "", n.Line, budget)
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		s.wrong(n, "", n.Line, "fields (a map)")
+		return nil, s.errs
+	}
+	apiVersion, kindName, line := header(n)
+	if !strings.HasSuffix(kindName, "List") {
+		return readObject(s, n)
+	}
+	items := entry(n, "items")
+	if items == nil || items.Kind != yaml.SequenceNode {
+		s.fault(line, "items", "", "required value: a %s has a list of items", kindName)
+		return nil, s.errs
+	}
+	var workloads []Workload
+	var faults Errors
+	for i, item := range items.Content {
+		for item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		prefix := fmt.Sprintf("items[%d].", i)
+		is := newShape(file, prefix, item.Line, budget)
+		if item.Kind != yaml.MappingNode {
+			is.wrong(item, "", item.Line, "fields (a map)")
+			faults = append(faults, is.errs...)
+			continue
+		}
+		is.give(item, strings.TrimSuffix(kindName, "List"), apiVersion)
+		w, errs := readObject(is, item)
+		workloads = append(workloads, w...)
+		faults = append(faults, errs...)
+	}
+	return workloads, faults
+}
+
+func newShape(file, prefix string, line int, budget *int) *shape {
+	return &shape{
+		file: file, prefix: prefix, line: line, budget: budget,
+		lines: map[string]int{}, open: map[*yaml.Node]bool{},
+	}
+}
+
+// give completes an item of a typed list (PodList), whose kind the list says.
+func (s *shape) give(item *yaml.Node, kindName, apiVersion string) {
+	if _, own, _ := header(item); own == "" && kindName != "" {
+		s.kindName, s.apiVersion = kindName, apiVersion
+	}
+}
+
+// header gives an object's apiVersion and kind, however their keys are
+// spelled, and the line of its kind.
+func header(n *yaml.Node) (apiVersion, kindName string, line int) {
+	line = n.Line
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		for v.Kind == yaml.AliasNode {
+			v = v.Alias
+		}
+		switch {
+		case v.Kind != yaml.ScalarNode:
+		case nearest(k.Value, []string{"apiVersion"}) != "":
+			apiVersion = v.Value
+		case strings.EqualFold(k.Value, "kind"):
+			kindName, line = v.Value, v.Line
+		}
+	}
+	return apiVersion, kindName, line
+}
+
+func entry(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			v := n.Content[i+1]
+			for v.Kind == yaml.AliasNode {
+				v = v.Alias
+			}
+			return v
+		}
+	}
+	return nil
+}
+
+// readObject goes from the nodes of one object to its Pods.
+func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
+	apiVersion, kindName, line := header(n)
+	if kindName == "" && s.kindName != "" {
+		apiVersion, kindName = s.apiVersion, s.kindName
+	}
+	k, wrong := findKind(apiVersion, kindName)
+	if wrong != nil {
+		wrong.File, wrong.Line, wrong.Field = s.file, line, s.prefix+wrong.Field
+		s.errs = append(s.errs, wrong)
+	}
+	if k == nil {
+		return nil, s.errs
+	}
+	data, _ := s.value(n, k.structure(), "")
+	o, err := decodeObject(k, data)
+	if err != nil {
+		if len(s.errs) == 0 {
+			s.fault(s.line, "", "", "%v", err)
+		}
+		return nil, s.errs
+	}
+	notes := s.cover()
+	for _, e := range settle(o) {
+		s.invalid(e)
+	}
+	s.refuse(o)
+	if len(s.errs) > 0 {
+		return nil, s.errs
+	}
+	w := Workload{
+		Kind: k.name, Namespace: o.GetNamespace(), Name: o.GetName(),
+		File: s.file, Line: s.line, Notes: notes,
+	}
+	var expanded []string
+	w.Pods, expanded = s.expand(o)
+	w.Notes = append(w.Notes, expanded...)
+	return []Workload{w}, s.errs
+}
+
+// decodeObject goes through JSON, since that is the form in which the API's
+// own types (quantities, times) know how to read themselves.
+func decodeObject(k *kind, data any) (object, error) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return nil, err
+	}
+	o := k.make()
+	if err := json.Unmarshal(text, o); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", k.name, err)
+	}
+	o.GetObjectKind().SetGroupVersionKind(k.gvk())
+	return o, nil
+}
+
+// invalid tells what Kubernetes' validation found, at the line of the field
+// or of what should have had it. What follows from a told mistake is left out.
+func (s *shape) invalid(e *field.Error) {
+	path := strings.TrimPrefix(e.Field, "<nil>")
+	for _, b := range s.broken {
+		if path == b || under(path, b) || under(b, path) {
+			return
+		}
+	}
+	body := e.ErrorBody()
+	body = strings.ToLower(body[:1]) + body[1:]
+	s.errs = append(s.errs, &Error{File: s.file, Line: s.lineOf(path), Field: s.prefix + path, Msg: body})
+}
+
+// under tells whether path is a field, item or key below another.
+func under(path, above string) bool {
+	return above == "" || (strings.HasPrefix(path, above) && len(path) > len(above) && strings.ContainsRune(".[", rune(path[len(above)])))
+}
+
+// lineOf gives the line of a field, or of the nearest one above it that is
+// in the manifest.
+func (s *shape) lineOf(path string) int {
+	for path != "" {
+		if line, ok := s.lines[path]; ok {
+			return line
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return s.line
+}
