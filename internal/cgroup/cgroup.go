@@ -1,0 +1,255 @@
+// Package cgroup makes, limits, reads, kills and removes control groups on cgroup v1, hybrid and v2 hosts.
+//
+// A Hierarchy is one mounted tree of cgroups with the controllers bound to it: v1 has several, v2 has one, the
+// unified hierarchy, and a hybrid host has both kinds. A Group is one path taken in every hierarchy of a Host.
+// A Setting is one value for one file; Settings, a pure function, compiles OCI resources into them in the
+// dialect of the hierarchy that holds each controller, so a hybrid host may mix both.
+//
+// The kernel's own words: cgroups(7), Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mode tells which kinds of hierarchy a host has mounted.
+type Mode int
+
+// The three modes. Controllers are looked up one by one, whatever the mode.
+const (
+	V1     Mode = iota + 1 // v1 hierarchies only
+	Hybrid                 // v1 hierarchies beside a unified one
+	V2                     // the unified hierarchy only
+)
+
+// String returns the mode as people write it: v1, hybrid or v2.
+func (m Mode) String() string {
+	switch m {
+	case V1:
+		return "v1"
+	case Hybrid:
+		return "hybrid"
+	case V2:
+		return "v2"
+	}
+	return fmt.Sprintf("mode %d", int(m))
+}
+
+// Unified is the Name of the cgroup v2 hierarchy.
+const Unified = "unified"
+
+// Host is what a host offers, as Detect found it.
+type Host struct {
+	Mode        Mode
+	Hierarchies []Hierarchy // v1 sorted by Name, the unified one last
+}
+
+// Hierarchy is one mounted tree of cgroups.
+type Hierarchy struct {
+	Name        string   // as in /proc/self/cgroup ("cpu,cpuacct", "name=systemd"), or "unified"
+	Controllers []string // none for a named v1 hierarchy
+	Mountpoint  string   // absolute
+	Unified     bool
+}
+
+// unified returns the v2 hierarchy.
+func (h Host) unified() (Hierarchy, bool) {
+	if n := len(h.Hierarchies); n > 0 && h.Hierarchies[n-1].Unified {
+		return h.Hierarchies[n-1], true
+	}
+	return Hierarchy{}, false
+}
+
+// v1 returns the v1 hierarchy that holds a controller.
+func (h Host) v1(controller string) (Hierarchy, bool) {
+	for _, y := range h.Hierarchies {
+		if !y.Unified && slices.Contains(y.Controllers, controller) {
+			return y, true
+		}
+	}
+	return Hierarchy{}, false
+}
+
+// ErrPath is a cgroup path that is not a plain relative one.
+var ErrPath = errors.New("not a relative path of plain names")
+
+// CheckPath refuses a path that is empty, absolute, longer than the kernel takes, or has a part that is empty,
+// "." or "..", holds a control character, or could be the name of a control file. errors.Is(err, ErrPath).
+func CheckPath(p string) error {
+	if len(p) > unix.PathMax/2 {
+		return fmt.Errorf("cannot use a cgroup path of %d bytes: %w", len(p), ErrPath)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		bad := part == "" || part == "." || part == ".." || len(part) > unix.NAME_MAX || strings.HasPrefix(part, "cgroup.")
+		if bad || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Errorf("cannot use cgroup path %q: %w", p, ErrPath)
+		}
+	}
+	return nil
+}
+
+// Group is one cgroup: the same path in every hierarchy of a host.
+type Group struct {
+	host Host
+	path string
+}
+
+// Open returns the group at a path, which must satisfy CheckPath. It touches nothing: the group need not exist.
+func Open(h Host, path string) *Group { return &Group{host: h, path: path} }
+
+// Path returns the group's path below each mount point.
+func (g *Group) Path() string { return g.path }
+
+// Dir returns the group's directory in one hierarchy.
+func (g *Group) Dir(y Hierarchy) string { return y.Mountpoint + "/" + g.path }
+
+// Make makes the group and its missing ancestors in every hierarchy; one that is there already is taken as it is.
+// v1 cpusets inherit their parent's CPUs and nodes, without which no process can join. On a v2 host the ancestors
+// hand down every controller they may; one that they may not is told by Limit, when it is asked for.
+// When Make fails, what it made is removed again.
+func Make(h Host, p string) (_ *Group, err error) {
+	if err := CheckPath(p); err != nil {
+		return nil, err
+	}
+	g := Open(h, p)
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, dir := range slices.Backward(made) {
+				_ = unix.Rmdir(dir)
+			}
+			err = fmt.Errorf("cannot make cgroup %s: %w", p, err)
+		}
+	}()
+	for _, y := range h.Hierarchies {
+		inherit := !y.Unified && slices.Contains(y.Controllers, "cpuset")
+		fresh, err := mkdirs(g.Dir(y), y.Mountpoint, inherit)
+		made = append(made, fresh...)
+		if err != nil {
+			return nil, err
+		}
+		if h.Mode == V2 {
+			delegate(y, path.Dir(p))
+		}
+	}
+	return g, nil
+}
+
+// mkdirs makes dir and what is missing above it, down from top, and returns what it made, outermost first.
+func mkdirs(dir, top string, inherit bool) (made []string, err error) {
+	// Another process may remove an empty ancestor between two calls: begin again, a bounded number of times.
+	for range 8 {
+		err = os.Mkdir(dir, 0o755)
+		if !errors.Is(err, fs.ErrNotExist) || path.Dir(dir) == top {
+			break
+		}
+		above, err := mkdirs(path.Dir(dir), top, inherit)
+		made = append(made, above...)
+		if err != nil {
+			return made, err
+		}
+	}
+	switch {
+	case err == nil:
+		made = append(made, dir)
+	case errors.Is(err, fs.ErrExist):
+		// A control file of that name is no cgroup.
+		if st, serr := os.Lstat(dir); serr != nil || !st.IsDir() {
+			return made, err
+		}
+	default:
+		return made, err
+	}
+	if inherit {
+		err = inheritCPUSet(dir)
+	} else {
+		err = nil
+	}
+	return made, err
+}
+
+// inheritCPUSet copies cpuset.cpus and cpuset.mems from the parent where they are empty, and asks the kernel to do
+// so for cgroups made below (cpusets.rst, cgroup.clone_children).
+func inheritCPUSet(dir string) error {
+	inherited := false
+	for _, file := range [...]string{"cpuset.cpus", "cpuset.mems"} {
+		have, err := readFile(dir+"/"+file, smallFile)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(have) != "" {
+			continue
+		}
+		want, err := readFile(path.Dir(dir)+"/"+file, smallFile)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(dir+"/"+file, strings.TrimSpace(want)); err != nil {
+			return err
+		}
+		inherited = true
+	}
+	if inherited {
+		return writeFile(dir+"/cgroup.clone_children", "1")
+	}
+	return nil
+}
+
+// delegate enables in every cgroup from the mount point down to p all controllers that it has itself.
+// It reports nothing: a cgroup with processes of its own cannot (cgroup-v2.rst, no internal process constraint).
+func delegate(y Hierarchy, p string) {
+	for _, dir := range lineage(y.Mountpoint, p) {
+		have, err := readFile(dir+"/cgroup.controllers", smallFile)
+		if err != nil {
+			return
+		}
+		on, _ := readFile(dir+"/cgroup.subtree_control", smallFile)
+		enabled := strings.Fields(on)
+		for controller := range strings.FieldsSeq(have) {
+			if !slices.Contains(enabled, controller) {
+				_ = writeFile(dir+"/cgroup.subtree_control", "+"+controller)
+			}
+		}
+	}
+}
+
+// enable makes one controller of the unified hierarchy available in the group.
+func (g *Group) enable(y Hierarchy, controller string) error {
+	for _, dir := range lineage(y.Mountpoint, path.Dir(g.path)) {
+		on, err := readFile(dir+"/cgroup.subtree_control", smallFile)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(strings.Fields(on), controller) {
+			continue
+		}
+		err = writeFile(dir+"/cgroup.subtree_control", "+"+controller)
+		if errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("processes live in the cgroup %s above it, which then can hand down no controller: %w", dir, unix.EBUSY)
+		}
+		if err != nil {
+			return fmt.Errorf("its parent cannot hand down the controller: %w", err)
+		}
+	}
+	return nil
+}
+
+// lineage returns the directories from the mount point down to p, "." being the mount point alone.
+func lineage(mountpoint, p string) []string {
+	dirs := []string{mountpoint}
+	if p == "." {
+		return dirs
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		dirs = append(dirs, dirs[len(dirs)-1]+"/"+part)
+	}
+	return dirs
+}
