@@ -1,0 +1,348 @@
+// Package birth brings processes into being: it clones a child that spends a plan.Plan, one system call after another, and ends as somebody's program.
+//
+// The child is a plain fork of the calling process (clone3(2)) that never runs Go code: an assembly loop spends the
+// encoded Plan, so neither the runtime's threads and locks nor race and coverage instrumentation matter to it. The
+// parent may have any number of threads. A fork costs time in proportion to the parent's memory; call it from small
+// processes.
+//
+// Words. The gate is where a child that is created waits until it is started. The status pipe is where it tells that
+// it is at the gate, or which step failed; execve closes it. Pause is the program of 300 bytes that holds a Pod's
+// namespaces.
+//
+// The conversation:
+//
+//	parent                    child
+//	clone3  ───────────────▶  spends steps …
+//	Ready   ◀── status ─────  "created"            or {step, errno} and exit 127
+//	Go      ─── gate ──────▶  spends steps …
+//	        ◀── status EOF ─  execve               or {step, errno} and exit 127
+package birth
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/plan"
+)
+
+// spend clones a child that spends the ops of state and returns its PID, or a negative errno.
+//
+//go:noescape
+func spend(args, size, state uintptr) (pid uintptr)
+
+// Child is a process that is being born. Its methods are for one goroutine.
+type Child struct {
+	// Pid is the child's number, for the caller to wait for with PidFD.
+	Pid int
+	// PidFD is the caller's to close once it has waited.
+	PidFD int
+
+	plan   *plan.Plan
+	arena  *arena
+	status int // read end
+	gate   int // write end
+}
+
+// StepError is a step of a plan that failed.
+type StepError struct {
+	Step         int // its number; -1 is the clone, or what the parent does before
+	Name, Origin string
+	Call         plan.Call
+	Errno        error
+}
+
+// Error is one line: which step, what it was to do, which field asked for it, and the kernel's reason.
+func (e *StepError) Error() string {
+	s := e.Name
+	if e.Step >= 0 {
+		s = fmt.Sprintf("step %d, %s", e.Step, e.Name)
+	}
+	if e.Origin != "" {
+		s += " (" + e.Origin + ")"
+	}
+	return s + ": " + e.Errno.Error()
+}
+
+// Unwrap is the kernel's reason, a unix.Errno.
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// ErrDied says that a child was killed before it became its program: by the OOM killer when its memory limit is too
+// small for a birth, or by somebody.
+var ErrDied = errors.New("killed before it could start: is the memory limit too small?")
+
+// Start opens what p asks for, clones the child and lets it go to its gate, or to execve if p has no gate. given has
+// the descriptors of p's Given files and of stdin, stdout and stderr; they stay the caller's. The caller must call
+// Ready or Abort.
+func Start(p *plan.Plan, given map[string]int) (*Child, error) {
+	fds := make(map[string]int, len(given)+len(p.Opens)+2)
+	var names []string
+	for name, fd := range given {
+		fds[name] = fd
+		names = append(names, name)
+	}
+	if err := p.Verify(append(names, plan.Status, plan.Gate)...); err != nil {
+		return nil, err
+	}
+	var own []int
+	defer func() {
+		for _, fd := range own {
+			unix.Close(fd)
+		}
+	}()
+	for _, o := range p.Opens {
+		if _, ok := given[o.Name]; ok {
+			continue
+		}
+		fd, err := open(o, fds)
+		if err != nil {
+			return nil, &StepError{Step: -1, Name: "open " + o.Path, Origin: o.Origin, Errno: err}
+		}
+		own = append(own, fd)
+		fds[o.Name] = fd
+	}
+	return start(p, fds, &own)
+}
+
+func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
+	c := &Child{Pid: -1, PidFD: -1, plan: p, status: -1, gate: -1}
+	defer func() {
+		if err != nil {
+			c.release()
+		}
+	}()
+	var status, gate [2]int
+	if err := unix.Pipe2(status[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot make status pipe: %w", err)
+	}
+	c.status = status[0]
+	*own = append(*own, status[1])
+	if err := unix.Pipe2(gate[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot make gate: %w", err)
+	}
+	c.gate = gate[1]
+	*own = append(*own, gate[0])
+	fds[plan.Status], fds[plan.Gate] = status[1], gate[0]
+	if err := lift(fds, own); err != nil {
+		return nil, err
+	}
+	if c.arena, err = newArena(p, fds); err != nil {
+		return nil, err
+	}
+	if err := c.clone(fds); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// lift moves descriptors away from the numbers that the plan gives a meaning: 0, 1, 2, the first ones that it closes by
+// range, and the console's.
+func lift(fds map[string]int, own *[]int) error {
+	for name, fd := range fds {
+		if fd > 3 && fd != plan.ConsoleFD {
+			continue
+		}
+		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 4)
+		if err == nil && up == plan.ConsoleFD {
+			*own = append(*own, up)
+			up, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, plan.ConsoleFD+1)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot duplicate descriptor of %s: %w", name, err)
+		}
+		*own = append(*own, up)
+		fds[name] = up
+	}
+	return nil
+}
+
+// cloneArgs is struct clone_args of clone3(2).
+type cloneArgs struct {
+	flags, pidFD, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+func (c *Child) clone(fds map[string]int) error {
+	args := (*cloneArgs)(unsafe.Pointer(c.arena.alloc(int(unsafe.Sizeof(cloneArgs{})))))
+	pidfd := (*int32)(unsafe.Pointer(c.arena.alloc(4)))
+	*args = cloneArgs{
+		flags:      c.plan.Clone | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		pidFD:      uint64(uintptr(unsafe.Pointer(pidfd))),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	if c.plan.IntoCgroup != "" {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(fds[c.plan.IntoCgroup])
+	}
+	pid := int(spend(uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), uintptr(unsafe.Pointer(c.arena.state))))
+	runtime.KeepAlive(c.arena)
+	if pid < 0 {
+		return &StepError{Step: -1, Name: "clone", Origin: "linux.namespaces", Errno: unix.Errno(-pid)}
+	}
+	c.Pid, c.PidFD = pid, int(*pidfd)
+	return nil
+}
+
+// second waits for the end of a first clone that left its work to a second one, which is ours from then on.
+func (c *Child) second() error {
+	if c.arena.inner != 0 || !c.twice() {
+		return nil
+	}
+	wait(c.PidFD)
+	unix.Close(c.PidFD)
+	c.PidFD, c.Pid = -1, int(c.arena.inner)
+	if c.Pid == 0 {
+		c.Pid = -1
+		return nil
+	}
+	fd, err := unix.PidfdOpen(c.Pid, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open second clone %d: %w", c.Pid, err)
+	}
+	c.PidFD = fd
+	return nil
+}
+
+func (c *Child) twice() bool {
+	for _, s := range c.plan.Steps {
+		if s.Call == plan.Clone {
+			return true
+		}
+	}
+	return false
+}
+
+// Ready waits until the child is at its gate. If it does not get there the child is gone, and the error is a
+// *StepError or ErrDied.
+func (c *Child) Ready() error {
+	if err := c.second(); err != nil {
+		c.Abort()
+		return err
+	}
+	told, err := c.listen()
+	if err == nil && !told {
+		err = ErrDied
+	}
+	if err != nil {
+		c.Abort()
+	}
+	return err
+}
+
+// Go opens the gate and waits until the child has become its program. If it cannot the child is gone, and the error is
+// a *StepError or ErrDied.
+func (c *Child) Go() error {
+	if _, err := unix.Write(c.gate, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+		c.Abort()
+		return fmt.Errorf("cannot open the gate: %w", err)
+	}
+	return c.Run()
+}
+
+// Open opens the gate of a child that has more than one, and waits for it at the next.
+func (c *Child) Open() error {
+	if _, err := unix.Write(c.gate, []byte{1}); err != nil {
+		c.Abort()
+		return fmt.Errorf("cannot open the gate: %w", err)
+	}
+	return nil
+}
+
+// Run waits until a child without a gate, or behind it, has become its program.
+func (c *Child) Run() error {
+	if err := c.second(); err != nil {
+		c.Abort()
+		return err
+	}
+	told, err := c.listen()
+	if err == nil && told {
+		err = errors.New("internal error: the child came to a gate that nobody opens")
+	}
+	if err == nil && !c.executed() {
+		err = ErrDied
+	}
+	if err != nil {
+		c.Abort()
+		return err
+	}
+	c.release()
+	return nil
+}
+
+// executed says whether the status pipe closed in an execve, not by a death before it.
+func (c *Child) executed() bool {
+	at := c.arena.step(uint64(c.arena.at))
+	return at >= 0 && (c.plan.Steps[at].Call == plan.Execve || c.plan.Steps[at].Call == plan.Execveat)
+}
+
+// listen reads one word of the child: true for "ready", an error for a step that failed, false at the end.
+func (c *Child) listen() (bool, error) {
+	var b [16]byte
+	n, err := retry(func() (int, error) { return unix.Read(c.status, b[:]) })
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("cannot read status of process %d: %w", c.Pid, err)
+	case n < len(b):
+		return false, nil
+	case b == plan.Ready:
+		return true, nil
+	}
+	at := c.arena.step(binary.NativeEndian.Uint64(b[:8]))
+	e := &StepError{Step: at, Name: "close descriptors", Errno: unix.Errno(binary.NativeEndian.Uint64(b[8:]))}
+	if at >= 0 {
+		s := c.plan.Steps[at]
+		e.Name, e.Origin, e.Call = s.Name, s.Origin, s.Call
+	}
+	return false, e
+}
+
+// Console takes the master of the terminal from a child that is ready. The descriptor is the caller's.
+func (c *Child) Console() (int, error) {
+	fd, err := unix.PidfdGetfd(c.PidFD, plan.ConsoleFD, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot take terminal of process %d: %w", c.Pid, err)
+	}
+	unix.CloseOnExec(fd)
+	return fd, nil
+}
+
+// Abort kills a child that has not become its program, waits for its end, and lets go of everything.
+func (c *Child) Abort() {
+	if c.PidFD >= 0 {
+		_ = unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0)
+		wait(c.PidFD)
+		unix.Close(c.PidFD)
+		c.PidFD = -1
+	}
+	c.release()
+}
+
+func (c *Child) release() {
+	for _, fd := range []*int{&c.status, &c.gate} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+	if c.arena != nil {
+		c.arena.free()
+		c.arena = nil
+	}
+}
+
+// wait reaps the child behind a pidfd.
+func wait(pidfd int) {
+	_, _ = retry(func() (int, error) { return 0, unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED, nil) })
+}
+
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

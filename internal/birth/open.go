@@ -1,0 +1,91 @@
+package birth
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/plan"
+)
+
+// open opens one file of the host for a plan.
+func open(o plan.Open, fds map[string]int) (int, error) {
+	switch o.Kind {
+	case plan.Tree:
+		return tree(o, fds)
+	case plan.Namespace:
+		return namespace(o)
+	case plan.Directory:
+		return unix.Open(o.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	return -1, fmt.Errorf("nobody handed in %s", o.Name)
+}
+
+// tree is a detached clone of the mount at o.Path, changed as o says: nothing appears in the host's mount table.
+func tree(o plan.Open, fds map[string]int) (_ int, err error) {
+	how := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if o.Recursive {
+		how |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, o.Path, how)
+	if err != nil {
+		return -1, fmt.Errorf("open_tree: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	for _, change := range []struct {
+		flags uint
+		attr  unix.MountAttr
+	}{
+		{unix.AT_RECURSIVE, unix.MountAttr{Propagation: o.Propagation}},
+		{0, unix.MountAttr{Attr_set: o.Set, Attr_clr: o.Clear}},
+		{unix.AT_RECURSIVE, unix.MountAttr{Attr_set: o.RSet, Attr_clr: o.RClear}},
+	} {
+		if change.attr == (unix.MountAttr{}) {
+			continue
+		}
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|change.flags, &change.attr); err != nil {
+			return -1, fmt.Errorf("mount_setattr: %w", err)
+		}
+	}
+	if o.Idmap != "" {
+		flags := uint(unix.AT_EMPTY_PATH)
+		if o.IdmapAll {
+			flags |= unix.AT_RECURSIVE
+		}
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(fds[o.Idmap])}
+		if err := unix.MountSetattr(fd, "", flags, &attr); err != nil {
+			return -1, fmt.Errorf("map owners of %s (needs an idmappable file system, Linux 5.19 for overlays' layers, 6.3 for tmpfs): %w", o.Path, err)
+		}
+	}
+	return fd, nil
+}
+
+// namespace opens a namespace file and sees that it is one of the right type.
+func namespace(o plan.Open) (int, error) {
+	fd, err := unix.Open(o.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, err
+	}
+	typ, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s is no namespace", o.Path)
+	}
+	for _, t := range []struct {
+		name string
+		flag int
+	}{
+		{"pid", unix.CLONE_NEWPID}, {"network", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS},
+		{"user", unix.CLONE_NEWUSER}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME}, {"mount", unix.CLONE_NEWNS},
+	} {
+		if o.Name == "ns:"+t.name && typ != t.flag {
+			unix.Close(fd)
+			return -1, fmt.Errorf("%s is no %s namespace", o.Path, t.name)
+		}
+	}
+	return fd, nil
+}

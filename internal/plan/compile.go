@@ -1,0 +1,238 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/seccomp"
+)
+
+// Input is what a Plan is compiled from beside the spec.
+type Input struct {
+	Root  Rootfs
+	Facts Facts
+	// Gated makes the child tell that it is ready, and wait at the gate, before it becomes the container's program.
+	Gated bool
+}
+
+// Compile turns a spec into the Plan of a container's first process. What it does not implement, or what makes no
+// sense, is an error that begins with the field's name.
+//
+// The order is the kernel's, not the spec's: cgroups while the host's are in reach; namespaces; then everything that
+// needs the host's files and the new namespaces at once (sysctls, mounts); the pivot; the gate; credentials; execve.
+func Compile(spec *specs.Spec, in Input) (*Plan, error) {
+	if err := refuse(spec); err != nil {
+		return nil, err
+	}
+	s, err := namespacesOf(spec.Linux.Namespaces)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := seccomp.Compile(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, fmt.Errorf("linux.seccomp: %w", err)
+	}
+	p := &program{}
+	p.begin(in.Facts, spec.Process.Terminal)
+	p.score(spec.Process.OOMScoreAdj)
+	p.origin = "linux.namespaces"
+	p.privateView()
+	if err := p.root(in.Root, s.user); err != nil {
+		return nil, err
+	}
+	clone := p.join(s, spec.Linux.TimeOffsets, func() { p.stage(spec.Mounts, in.Root, s) })
+	if s.fresh&unix.CLONE_NEWNET != 0 {
+		p.loopback()
+	}
+	if err := p.sysctls(spec.Linux.Sysctl, s); err != nil {
+		return nil, err
+	}
+	if err := p.names(spec, s); err != nil {
+		return nil, err
+	}
+	closing, err := p.mounts(spec, in.Root, in.Facts, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.populate(spec, s.user); err != nil {
+		return nil, err
+	}
+	if spec.Process.Terminal {
+		p.terminal(true)
+	}
+	p.masks(spec.Linux, in.Facts)
+	closing()
+	if cwd := path.Clean("/" + spec.Process.Cwd); cwd != "/" {
+		p.origin = "process.cwd"
+		p.dir(cwd)
+	}
+	p.pivot()
+	if err := p.propagation(spec.Linux.RootfsPropagation); err != nil {
+		return nil, err
+	}
+	if spec.Root != nil && spec.Root.Readonly {
+		p.origin = "root.readonly"
+		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
+		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro /")
+	}
+	if in.Gated {
+		p.gate()
+	}
+	p.forget()
+	if err := p.process(spec.Process, filter, in.Facts); err != nil {
+		return nil, err
+	}
+	return p.plan(clone, in.Facts, spec.Process.Terminal), nil
+}
+
+// plan is the finished Plan.
+func (p *program) plan(clone uint64, f Facts, console bool) *Plan {
+	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Console: console}
+	if f.Cgroup.Into {
+		done.IntoCgroup = "cgroup:into"
+	}
+	return done
+}
+
+// begin is what every child does first. It is not to be looked into by the container that it comes near to
+// (CVE-2016-9962), and it is a session of its own. It joins cgroups before any user or cgroup namespace: a thread that
+// moves itself by "tasks" takes no lock that waits for all of the host (cgroup.procs does).
+func (p *program) begin(f Facts, terminal bool) {
+	p.add("hide from the container", Prctl, Int(unix.PR_SET_DUMPABLE), Int(0), Int(0), Int(0), Int(0))
+	p.add("new session", Setsid).sh("# setsid")
+	if !terminal {
+		for i, name := range []string{Stdin, Stdout, Stderr} {
+			p.add("take "+name, Dup3, File(name), Int(i), Int(0))
+		}
+	}
+	p.origin = "linux.cgroupsPath"
+	for i := range f.Cgroup.Tasks {
+		p.add(fmt.Sprint("join cgroup ", i), Write, File(fmt.Sprint("cgroup:", i)), Text("0"), Int(1)).
+			sh("echo $$ > cgroup", fmt.Sprint(i)+"/tasks")
+	}
+	p.origin = ""
+	p.add("new session keyring", Keyctl, Int(unix.KEYCTL_JOIN_SESSION_KEYRING), null).on(unix.ENOSYS, 0).on(unix.EDQUOT, 0)
+	p.add("umask 0", Umask, Int(0))
+}
+
+// score sets the OOM killer's bias. Less than before takes CAP_SYS_RESOURCE on the host; without it the process keeps
+// the score that it was born with, which is the worst that can be had.
+func (p *program) score(adj *int) {
+	if adj == nil {
+		return
+	}
+	p.origin = "process.oomScoreAdj"
+	p.write(fmt.Sprint("set oom_score_adj ", *adj), "/proc/self/oom_score_adj", fmt.Sprint(*adj)).on(unix.EACCES, 0).on(unix.EPERM, 0)
+}
+
+// names sets the host name and the NIS domain of a new UTS namespace. In a joined one they belong to others.
+func (p *program) names(spec *specs.Spec, s spaces) error {
+	for _, n := range []struct {
+		field, value string
+		call         Call
+	}{{"hostname", spec.Hostname, Sethostname}, {"domainname", spec.Domainname, Setdomainname}} {
+		if n.value == "" {
+			continue
+		}
+		p.origin = n.field
+		if !s.has(unix.CLONE_NEWUTS) {
+			return fmt.Errorf("%s: set without a UTS namespace: it would rename the host", n.field)
+		}
+		if len(n.value) > 64 {
+			return fmt.Errorf("%s: longer than 64 bytes", n.field)
+		}
+		p.add("set "+n.field+" "+n.value, n.call, Text(n.value), Int(len(n.value))).sh(n.field, quote(n.value))
+	}
+	return nil
+}
+
+// sysctls writes /proc/sys of the host's procfs: what is behind it are the writer's namespaces.
+func (p *program) sysctls(list map[string]string, s spaces) error {
+	keys := make([]string, 0, len(list))
+	for k := range list {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		p.origin = "linux.sysctl." + k
+		needs, err := sysctlNamespace(k)
+		if err != nil {
+			return err
+		}
+		if !s.has(needs) {
+			return fmt.Errorf("%s: the container has no namespace of its own that this belongs to: it would change the host", p.origin)
+		}
+		p.write("set "+k, "/proc/sys/"+sysctlPath(k), list[k])
+	}
+	return nil
+}
+
+// SysctlNamespace says which namespace a kernel parameter belongs to, by its CLONE_NEW* flag; a parameter of the whole
+// host is an error (CVE-2022-0532, CVE-2022-0811).
+func sysctlNamespace(key string) (uintptr, error) {
+	name := strings.ReplaceAll(key, "/", ".")
+	if strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./") != "" || strings.Contains(name, "..") {
+		return 0, fmt.Errorf("linux.sysctl: no parameter %q", key)
+	}
+	switch {
+	case strings.HasPrefix(name, "net."):
+		return unix.CLONE_NEWNET, nil
+	case strings.HasPrefix(name, "fs.mqueue."):
+		return unix.CLONE_NEWIPC, nil
+	case name == "kernel.domainname", name == "kernel.hostname":
+		return unix.CLONE_NEWUTS, nil
+	}
+	switch name {
+	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced":
+		return unix.CLONE_NEWIPC, nil
+	}
+	return 0, fmt.Errorf("linux.sysctl: %s is not a parameter of a namespace: it would change the host", key)
+}
+
+// sysctlPath is where a parameter is below /proc/sys. A name with a slash in it uses slashes as separators, so that
+// its dots are part of interface names (sysctl(8)).
+func sysctlPath(key string) string {
+	if strings.Contains(key, "/") {
+		return key
+	}
+	return strings.ReplaceAll(key, ".", "/")
+}
+
+func (p *program) propagation(word string) error {
+	if word == "" {
+		return nil
+	}
+	w, ok := find(propagations, word)
+	if !ok {
+		return fmt.Errorf("linux.rootfsPropagation: no propagation %q", word)
+	}
+	p.origin = "linux.rootfsPropagation"
+	p.add("make / "+word, Mount, null, Text("/"), null, Int(w.set), null).sh("mount --make-" + word + " /")
+	return nil
+}
+
+// gate tells the parent that everything is there and waits for its word. A parent that died closes the gate: the
+// child ends then.
+func (p *program) gate() {
+	p.origin = ""
+	p.add("tell that it is created", Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
+	read := p.add("wait for start", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
+	read.Again, read.Skip, read.When = true, 1, NotZero
+	p.add("end: nobody will start it", ExitGroup, Int(125))
+}
+
+// Ready is what the child writes to Status when it is at the gate: a step number that no plan has, and 0.
+var Ready = [16]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// forget closes what the birth opened: everything but the three standard descriptors and the status pipe, which
+// execve closes. From here on no descriptor leads to the host.
+func (p *program) forget() {
+	p.origin = ""
+	p.add("close everything below the status pipe", CloseRange, Int(3), Arg{Kind: BelowArg, S: Status}, Int(0))
+	p.add("close everything above the status pipe", CloseRange, Arg{Kind: AboveArg, S: Status}, Int(uint32(0xffffffff)), Int(0))
+}

@@ -1,0 +1,204 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// device is a device node of the container.
+type device struct {
+	path     string
+	mode     uint32 // type and permissions
+	dev      uint64
+	uid, gid uint32
+	origin   string
+}
+
+// defaultDevices are those that every Linux container has (config-linux.md, "Default Devices").
+func defaultDevices() []device {
+	var l []device
+	for _, d := range []struct {
+		name         string
+		major, minor uint32
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		l = append(l, device{path: "/dev/" + d.name, mode: unix.S_IFCHR | 0o666, dev: unix.Mkdev(d.major, d.minor)})
+	}
+	return l
+}
+
+// devicesOf is what the spec asks for, with the default ones before that it does not name.
+func devicesOf(spec *specs.Spec) ([]device, error) {
+	var asked []device
+	named := map[string]bool{}
+	for i, d := range spec.Linux.Devices {
+		origin := fmt.Sprintf("linux.devices[%d]", i)
+		typ, ok := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
+		if !ok {
+			return nil, fmt.Errorf("%s.type: no device type %q", origin, d.Type)
+		}
+		if !path.IsAbs(d.Path) || strings.Contains(d.Path, "..") {
+			return nil, fmt.Errorf("%s.path: %q is not an absolute path", origin, d.Path)
+		}
+		v := device{path: path.Clean(d.Path), mode: typ | 0o666, dev: unix.Mkdev(uint32(d.Major), uint32(d.Minor)), origin: origin}
+		if d.FileMode != nil {
+			v.mode = typ | uint32(d.FileMode.Perm())
+		}
+		if d.UID != nil {
+			v.uid = *d.UID
+		}
+		if d.GID != nil {
+			v.gid = *d.GID
+		}
+		named[v.path] = true
+		asked = append(asked, v)
+	}
+	var all []device
+	for _, d := range defaultDevices() {
+		if !named[d.path] {
+			all = append(all, d)
+		}
+	}
+	return append(all, asked...), nil
+}
+
+// links are the symbolic links of /dev (config-linux.md, "Default Devices" and runtime-linux.md, "Dev symbolic links").
+var links = [][2]string{
+	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+	{"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"},
+}
+
+// populate fills /dev. A bind of the host's /dev is left as it is. In a user namespace nodes cannot be made: the
+// host's are bound.
+func (p *program) populate(spec *specs.Spec, user bool) error {
+	for _, m := range spec.Mounts {
+		if path.Clean(m.Destination) == "/dev" && (m.Type == "bind" || parseOptions(m.Options).bind) {
+			return nil
+		}
+	}
+	devices, err := devicesOf(spec)
+	if err != nil {
+		return err
+	}
+	p.origin = "linux.devices"
+	at := ""
+	for _, d := range devices {
+		if dir := path.Dir(d.path); dir != at {
+			at = dir
+			p.dir(dir)
+		}
+		if d.origin != "" {
+			p.origin = d.origin
+		}
+		if user {
+			tree := p.open(Open{Name: "dev:" + d.path, Kind: Tree, Path: d.path, Propagation: unix.MS_PRIVATE})
+			p.file(d.path)
+			p.attach("bind "+d.path, tree)
+			at = ""
+			continue
+		}
+		p.node(d)
+	}
+	p.origin = "linux.devices"
+	p.dir("/dev")
+	for _, l := range links {
+		p.add("link /dev/"+l[1], Symlinkat, Text(l[0]), Result(rDest), Text(l[1])).on(unix.EEXIST, 0).sh("ln -s", l[0], "./dev/"+l[1])
+	}
+	return nil
+}
+
+// node makes one device in the directory in rDest. Whatever the image has under that name is replaced, never
+// trusted: a link in its place would lead the runtime's own opens astray (CVE-2025-31133, CVE-2026-88265).
+func (p *program) node(d device) {
+	base := path.Base(d.path)
+	p.add("make "+d.path, Mknodat, Result(rDest), Text(base), Int(d.mode), Int(d.dev)).on(unix.EEXIST, 0).
+		sh(fmt.Sprintf("mknod -m %o .%s %s %d %d", d.mode&0o777, d.path, letter(d.mode), unix.Major(d.dev), unix.Minor(d.dev))).
+		Skip = 2
+	const temp = ".tripod-node"
+	p.add("make "+d.path+" beside", Mknodat, Result(rDest), Text(temp), Int(d.mode), Int(d.dev))
+	p.add("replace "+d.path, Renameat2, Result(rDest), Text(temp), Result(rDest), Text(base), Int(0))
+	if d.uid != 0 || d.gid != 0 {
+		p.add("open "+d.path, Openat, Result(rDest), Text(base), Int(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)).save(rFile)
+		p.add("own "+d.path, Fchownat, Result(rFile), empty, Int(d.uid), Int(d.gid), Int(unix.AT_EMPTY_PATH))
+	}
+}
+
+func letter(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		return "b"
+	case unix.S_IFIFO:
+		return "p"
+	}
+	return "c"
+}
+
+// terminal opens a pair of the container's own devpts, shows the slave as /dev/console and makes it stdin, stdout and
+// stderr. The slave is had from the master by ioctl, never by a path (CVE-2025-52565).
+func (p *program) terminal(console bool) {
+	p.origin = "process.terminal"
+	p.inside("open terminal", "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, rMaster)
+	p.add("unlock terminal", Ioctl, Result(rMaster), Int(unix.TIOCSPTLCK), Bytes(make([]byte, 4)))
+	p.add("open other end", Ioctl, Result(rMaster), Int(unix.TIOCGPTPEER), Int(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).save(rSlave)
+	if console {
+		p.file("/dev/console")
+		p.add("clone terminal's mount", OpenTree, Result(rSlave), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath))).save(rTree)
+		p.attach("bind terminal at /dev/console", Result(rTree))
+	}
+	for i, name := range []string{"stdin", "stdout", "stderr"} {
+		p.add("terminal as "+name, Dup3, Result(rSlave), Int(i), Int(0))
+	}
+	p.add("make it the controlling terminal", Ioctl, Int(0), Int(unix.TIOCSCTTY), Int(0))
+	p.add("keep master for the keeper", Dup3, Result(rMaster), Int(ConsoleFD), Int(unix.O_CLOEXEC))
+	p.add("close master", Close, Result(rMaster))
+	p.add("close other end", Close, Result(rSlave))
+}
+
+// masks hides paths, and makes others read-only. What they are is known from Facts: /proc and /sys are the same
+// kernel's, and a mount that fails costs an RCU grace period.
+func (p *program) masks(l *specs.Linux, f Facts) {
+	for i, m := range l.ReadonlyPaths {
+		p.origin = fmt.Sprintf("linux.readonlyPaths[%d]", i)
+		if f.Kinds[m] == Missing && kernelPath(m) {
+			continue
+		}
+		p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 3)
+		p.add("clone "+m, OpenTree, Result(rDest), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath|unix.AT_RECURSIVE))).save(rTree)
+		p.attr("make "+m+" read-only", Result(rTree), unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		p.attach("cover "+m, Result(rTree)).sh("mount --rbind", quote("."+m), quote("."+m), "&& mount -o remount,bind,ro", quote("."+m))
+	}
+	for i, m := range l.MaskedPaths {
+		p.origin = fmt.Sprintf("linux.maskedPaths[%d]", i)
+		switch {
+		case f.Kinds[m] == Missing && kernelPath(m):
+		case f.Kinds[m] == Dir && kernelPath(m):
+			p.inside("open "+m, m, unix.O_PATH|unix.O_DIRECTORY, rDest).on(unix.ENOENT, 2)
+			p.add("enter "+m, Fchdir, Result(rDest))
+			p.add("mask "+m, Mount, Text("tmpfs"), Text("."), Text("tmpfs"), Int(unix.MS_RDONLY), Text("nr_blocks=1,nr_inodes=1")).
+				sh("mount -t tmpfs -o ro,nr_blocks=1,nr_inodes=1 tmpfs", quote("."+m))
+		case kernelPath(m):
+			p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 2)
+			p.maskFile(m)
+		default:
+			// A path of the image: a directory or a file, or nothing at all.
+			p.inside("open "+m, m, unix.O_PATH|unix.O_DIRECTORY, rDest).on(unix.ENOENT, 5).on(unix.ENOTDIR, 2)
+			p.add("enter "+m, Fchdir, Result(rDest))
+			p.add("mask "+m, Mount, Text("tmpfs"), Text("."), Text("tmpfs"), Int(unix.MS_RDONLY), Text("nr_blocks=1,nr_inodes=1")).Skip = 3
+			p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 2)
+			p.maskFile(m)
+		}
+	}
+}
+
+// maskFile covers the file in rDest with the host's /dev/null: the child still sees the host's root here.
+func (p *program) maskFile(m string) {
+	p.add("clone /dev/null", OpenTree, cwd, Text("/dev/null"), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
+	p.attach("mask "+m, Result(rTree)).sh("mount --bind /dev/null", quote("."+m))
+}
+
+func kernelPath(m string) bool {
+	return strings.HasPrefix(m, "/proc/") || strings.HasPrefix(m, "/sys/")
+}

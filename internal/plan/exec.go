@@ -1,0 +1,62 @@
+package plan
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/seccomp"
+)
+
+// ExecInput is what the Plan of a further process in a running container is compiled from.
+type ExecInput struct {
+	Process *specs.Process
+	Seccomp *specs.LinuxSeccomp
+	// Namespaces is the CLONE_NEW* flags of those that the container's init does not share with the caller. They are
+	// joined at once by the Given file "init", its pidfd.
+	Namespaces uintptr
+	Facts      Facts
+}
+
+// InitFile is the name of the pidfd of a container's init.
+const InitFile = "init"
+
+// CompileExec makes the Plan of a further process of a running container.
+func CompileExec(in ExecInput) (*Plan, error) {
+	proc := in.Process
+	if proc.ApparmorProfile != "" || proc.SelinuxLabel != "" {
+		return nil, fmt.Errorf("process.apparmorProfile, process.selinuxLabel: not implemented")
+	}
+	filter, err := seccomp.Compile(in.Seccomp)
+	if err != nil {
+		return nil, fmt.Errorf("linux.seccomp: %w", err)
+	}
+	p := &program{}
+	p.begin(in.Facts, proc.Terminal)
+	p.score(proc.OOMScoreAdj)
+	p.origin = "linux.namespaces"
+	p.add("join the container's namespaces", Setns, File(InitFile), Int(in.Namespaces)).sh("nsenter --all --target $init")
+	if in.Namespaces&unix.CLONE_NEWUSER != 0 {
+		p.becomeRoot()
+	}
+	if in.Namespaces&(unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
+		p.inner(0)
+	}
+	p.origin = "root"
+	p.add("enter /", Chdir, Text("/"))
+	if proc.Terminal {
+		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rRoot)
+		p.terminal(false)
+		p.add("tell that the terminal is there", Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
+		// The parent takes the master before it lets the child close it.
+		read := p.add("wait until it is taken", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
+		read.Again, read.Skip, read.When = true, 1, NotZero
+		p.add("end: nobody took it", ExitGroup, Int(125))
+	}
+	p.forget()
+	if err := p.process(proc, filter, in.Facts); err != nil {
+		return nil, err
+	}
+	return p.plan(0, in.Facts, proc.Terminal), nil
+}

@@ -1,0 +1,108 @@
+package plan
+
+import (
+	"encoding/binary"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Registers of a birth.
+const (
+	rRoot   Reg = iota + 1 // the container's /, for openat2
+	rDest                  // what the next deed works on
+	rWalk                  // a directory on the way to it
+	rTree                  // a mount that is not attached yet
+	rFile                  // a file of the host or of /proc
+	rMaster                // the terminal's two ends
+	rSlave
+	rDev // the container's /dev
+)
+
+const (
+	inRoot    = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	emptyPath = unix.AT_EMPTY_PATH
+)
+
+// how is a struct open_how of openat2(2).
+func how(flags, mode, resolve uint64) Arg {
+	var b [24]byte
+	binary.NativeEndian.PutUint64(b[0:], flags|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(b[8:], mode)
+	binary.NativeEndian.PutUint64(b[16:], resolve)
+	return Bytes(b[:])
+}
+
+// inside opens a path of the container, resolved in its root, into register r.
+func (p *program) inside(name, file string, flags uint64, r Reg) *Step {
+	rel := strings.TrimPrefix(path.Clean("/"+file), "/")
+	if rel == "" {
+		rel = "."
+	}
+	return p.add(name, Openat2, Result(rRoot), Text(rel), how(flags, 0, inRoot), Int(24)).save(r)
+}
+
+// dir leaves the directory at file in rDest; what is missing of it is made, mode 0755.
+func (p *program) dir(file string) {
+	parts := strings.FieldsFunc(path.Clean("/"+file), func(r rune) bool { return r == '/' })
+	open := p.inside("open "+file, file, unix.O_PATH|unix.O_DIRECTORY, rDest)
+	if len(parts) == 0 {
+		return
+	}
+	open.on(unix.ENOENT, 0)
+	open.Skip = uint8(2 * len(parts))
+	parent, prefix := rRoot, ""
+	for i, part := range parts {
+		prefix += "/" + part
+		p.add("make "+prefix, Mkdirat, Result(parent), Text(part), Int(0o755)).on(unix.EEXIST, 0)
+		to := rWalk
+		if i == len(parts)-1 {
+			to = rDest
+		}
+		p.inside("open "+prefix, prefix, unix.O_PATH|unix.O_DIRECTORY, to)
+		parent = to
+	}
+}
+
+// file leaves the file at name in rDest; a missing one is made empty, for a bind to cover it.
+func (p *program) file(name string) {
+	open := p.inside("open "+name, name, unix.O_PATH, rDest).on(unix.ENOENT, 0)
+	at, before := len(p.steps)-1, len(p.steps)
+	_ = open
+	p.dir(path.Dir(path.Clean("/" + name)))
+	p.add("make "+name, Mknodat, Result(rDest), Text(path.Base(name)), Int(unix.S_IFREG|0o644), Int(0)).on(unix.EEXIST, 0)
+	p.inside("open "+name, name, unix.O_PATH, rDest)
+	p.steps[at].Skip = uint8(len(p.steps) - before)
+}
+
+// attach puts the detached mount in tree onto rDest.
+func (p *program) attach(name string, tree Arg) *Step {
+	return p.add(name, MoveMount, tree, empty, Result(rDest), empty, Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+}
+
+// attr changes the mount whose root (or tree) is fd.
+func (p *program) attr(name string, fd Arg, flags int, set, clr, propagation uint64) *Step {
+	var b [32]byte
+	binary.NativeEndian.PutUint64(b[0:], set)
+	binary.NativeEndian.PutUint64(b[8:], clr)
+	binary.NativeEndian.PutUint64(b[16:], propagation)
+	return p.add(name, MountSetattr, fd, empty, Int(flags|emptyPath), Bytes(b[:]), Int(32))
+}
+
+// write opens a file of the host's /proc, which no container has touched, and writes text to it. The namespaces of
+// the writer, not of the mount, decide what /proc/sys means (CVE-2025-52881: never through the container's /proc).
+func (p *program) write(name, file, text string) *Step {
+	p.add("open "+file, Openat, cwd, Text(file), Int(unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW)).save(rFile)
+	s := p.add(name, Write, Result(rFile), Text(text), Int(len(text)))
+	s.sh("echo", quote(text), ">", file)
+	p.add("close "+file, Close, Result(rFile))
+	return &p.steps[len(p.steps)-2]
+}
+
+func quote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./,:@%") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

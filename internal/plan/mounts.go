@@ -1,0 +1,256 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// mounts makes the spec's mounts in their order. Those that must be writable while later ones go below them (a
+// read-only tmpfs) are closed by the returned function, after everything else.
+func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing func(), err error) {
+	var readonly []string
+	for i, m := range spec.Mounts {
+		p.origin = fmt.Sprintf("mounts[%d]", i)
+		if !path.IsAbs(m.Destination) {
+			return nil, fmt.Errorf("%s.destination: %q is not absolute", p.origin, m.Destination)
+		}
+		if slices.Contains(strings.Split(m.Destination, "/"), "..") {
+			return nil, fmt.Errorf("%s.destination: %q has a .. in it", p.origin, m.Destination)
+		}
+		if err := procOnly(p.origin, m); err != nil {
+			return nil, err
+		}
+		o := parseOptions(m.Options)
+		if len(o.unknown) > 0 {
+			return nil, fmt.Errorf("%s.options: %s is not implemented", p.origin, o.unknown[0])
+		}
+		switch {
+		case o.bind || m.Type == "bind":
+			err = p.bind(i, m, o, f, s)
+		case m.Type == "cgroup" || m.Type == "cgroup2":
+			err = p.cgroupMount(m, o, f.Cgroup, s.has(unix.CLONE_NEWCGROUP))
+		case staged(m.Type, s):
+			p.unstage(m, r, o)
+		default:
+			if m.Type == "tmpfs" && o.flags&unix.MS_RDONLY != 0 {
+				o.flags &^= unix.MS_RDONLY
+				readonly = append(readonly, m.Destination)
+			}
+			p.filesystem(m, o)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return func() {
+		for _, dest := range readonly {
+			p.origin = "mounts"
+			p.inside("open "+dest, dest, unix.O_PATH, rDest)
+			p.attr("make "+dest+" read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		}
+	}, nil
+}
+
+// staged says which file systems show namespaces that do not belong to the container's user namespace. The kernel
+// refuses to mount those from within it; the child mounts them before it joins it, and clones the mount later.
+func staged(typ string, s spaces) bool {
+	return s.user && (typ == "sysfs" && s.fresh&unix.CLONE_NEWNET == 0 || typ == "mqueue" && s.fresh&unix.CLONE_NEWIPC == 0)
+}
+
+// stage mounts what is staged beside the root, on the scratch tmpfs that a root of a user namespace stands on.
+func (p *program) stage(mounts []specs.Mount, r Rootfs, s spaces) {
+	for _, m := range mounts {
+		if staged(m.Type, s) {
+			at := path.Join(r.Mountpoint, m.Type)
+			p.mkdir(at)
+			p.add("mount "+m.Type+" aside", Mount, Text(m.Type), Text(at), Text(m.Type), Int(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), null)
+		}
+	}
+}
+
+func (p *program) unstage(m specs.Mount, r Rootfs, o options) {
+	p.dir(m.Destination)
+	at := path.Join(r.Mountpoint, m.Type)
+	p.add("clone "+at, OpenTree, cwd, Text(at), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
+	if set, _ := o.attributes(); set != 0 {
+		p.attr("set attributes of "+m.Destination, Result(rTree), 0, set, 0, 0)
+	}
+	p.attach(fmt.Sprintf("bind %s at %s", m.Type, m.Destination), Result(rTree))
+	p.after(m.Destination, o)
+}
+
+// procOnly refuses what would put something of the image's over the places that the runtime or the kernel's
+// protections rely on: /proc is a procfs or nothing, and below it only the well-known files of lxcfs are covered
+// (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881).
+func procOnly(origin string, m specs.Mount) error {
+	dest := path.Clean(m.Destination)
+	if dest == "/proc" && m.Type != "proc" && m.Type != "bind" {
+		return fmt.Errorf("%s: /proc cannot be a %s", origin, m.Type)
+	}
+	below, ok := strings.CutPrefix(dest, "/proc/")
+	if !ok {
+		return nil
+	}
+	switch below {
+	case "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev", "sys/kernel/ns_last_pid",
+		"sys/crypto/fips_enabled", "interrupts":
+		return nil
+	}
+	if m.Type == "proc" || below == "sys/fs/binfmt_misc" || below == "scsi" || below == "acpi" {
+		return nil
+	}
+	return fmt.Errorf("%s: %s lies inside /proc, which nothing may cover", origin, dest)
+}
+
+// filesystem mounts a file system of the kernel's.
+func (p *program) filesystem(m specs.Mount, o options) {
+	source := m.Source
+	if source == "" {
+		source = m.Type
+	}
+	p.dir(m.Destination)
+	p.add("enter "+m.Destination, Fchdir, Result(rDest))
+	p.add(fmt.Sprintf("mount %s at %s", m.Type, m.Destination), Mount, Text(source), Text("."), Text(m.Type), Int(o.flags), data(o.data)).
+		sh("mount -t", m.Type, shellOptions(m.Options), quote(source), quote("."+m.Destination))
+	p.after(m.Destination, o)
+}
+
+func data(s string) Arg {
+	if s == "" {
+		return null
+	}
+	return Text(s)
+}
+
+func shellOptions(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return "-o " + quote(strings.Join(list, ","))
+}
+
+// after sets what mount(2) could not in one call: propagation and recursive attributes.
+func (p *program) after(dest string, o options) {
+	if len(o.propagation) == 0 && o.rset|o.rclr == 0 {
+		return
+	}
+	p.inside("open "+dest, dest, unix.O_PATH, rDest)
+	if o.rset|o.rclr != 0 {
+		set, clr := normalAtime(o.rset, o.rclr, false)
+		p.attr("set attributes below "+dest, Result(rDest), unix.AT_RECURSIVE, set, clr&^set|clr&unix.MOUNT_ATTR__ATIME, 0)
+	}
+	for _, flag := range o.propagation {
+		p.attr("set propagation of "+dest, Result(rDest), recursiveFlag(flag), 0, 0, uint64(flag&^unix.MS_REC))
+	}
+}
+
+func recursiveFlag(flags uintptr) int {
+	if flags&unix.MS_REC != 0 {
+		return unix.AT_RECURSIVE
+	}
+	return 0
+}
+
+// bind puts a clone of a host's directory or file at the destination. The parent opened it, so neither the child's
+// namespaces nor the container's links have a say in what it is.
+func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error {
+	origin := p.origin
+	if !path.IsAbs(m.Source) {
+		return fmt.Errorf("%s.source: %q is not absolute", origin, m.Source)
+	}
+	if o.data != "" {
+		return fmt.Errorf("%s.options: a bind mount has no option %q", origin, o.data)
+	}
+	if (len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0) && o.idmap == "" {
+		o.idmap = "idmap"
+	}
+	if o.idmap != "" && !s.user {
+		return fmt.Errorf("%s: an idmapped mount needs a user namespace", origin)
+	}
+	open := Open{Name: fmt.Sprintf("mount:%d", i), Kind: Tree, Path: m.Source, Recursive: o.flags&unix.MS_REC != 0}
+	if o.idmap != "" {
+		open.Idmap, open.IdmapAll = "ns:user", o.idmap == "ridmap"
+	}
+	set, clr := o.attributes()
+	open.Set, open.Clear = normalAtime(set, clr, o.flags&unix.MS_RELATIME != 0)
+	open.RSet, open.RClear = normalAtime(o.rset, o.rclr, false)
+	open.Propagation = unix.MS_PRIVATE
+	if len(o.propagation) > 0 {
+		open.Propagation = uint64(o.propagation[len(o.propagation)-1] &^ unix.MS_REC)
+	}
+	switch f.Kinds[m.Source] {
+	case Missing:
+		return fmt.Errorf("%s.source: %s does not exist", origin, m.Source)
+	case Dir:
+		p.dir(m.Destination)
+	case Regular:
+		p.file(m.Destination)
+	}
+	tree := p.open(open)
+	flags := "--bind"
+	if open.Recursive {
+		flags = "--rbind"
+	}
+	p.attach("bind "+m.Source+" at "+m.Destination, tree).sh("mount", flags, shellOptions(m.Options), quote(m.Source), quote("."+m.Destination))
+	return nil
+}
+
+// cgroupMount shows the container its own cgroup, and nothing above it.
+func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) error {
+	if len(c.V1) == 0 {
+		if c.Unified == "" {
+			return fmt.Errorf("%s: this host has no cgroups to mount", p.origin)
+		}
+		return p.hierarchy(m.Destination, Hierarchy{Name: "unified", Mountpoint: c.Unified}, o, c.Path, private)
+	}
+	tmp := o
+	tmp.flags &^= unix.MS_RDONLY
+	tmp.data = "mode=755,size=1m"
+	tmp.propagation = nil
+	p.filesystem(specs.Mount{Destination: m.Destination, Type: "tmpfs", Options: []string{"mode=755", "size=1m"}}, tmp)
+	for _, h := range c.V1 {
+		if err := p.hierarchy(path.Join(m.Destination, h.Name), h, o, c.Path, private); err != nil {
+			return err
+		}
+		for _, link := range h.Links {
+			if link != h.Name {
+				p.inside("open "+m.Destination, m.Destination, unix.O_PATH|unix.O_DIRECTORY, rDest)
+				p.add("link "+link, Symlinkat, Text(h.Name), Result(rDest), Text(link)).sh("ln -s", h.Name, "."+path.Join(m.Destination, link))
+			}
+		}
+	}
+	if c.Unified != "" {
+		at := path.Join(m.Destination, "unified")
+		if err := p.hierarchy(at, Hierarchy{Name: "unified", Mountpoint: c.Unified}, o, c.Path, private); err != nil {
+			return err
+		}
+	}
+	if o.flags&unix.MS_RDONLY != 0 {
+		p.inside("open "+m.Destination, m.Destination, unix.O_PATH, rDest)
+		p.attr("make "+m.Destination+" read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+	}
+	return nil
+}
+
+func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, private bool) error {
+	if !private {
+		p.dir(dest)
+		set, _ := o.attributes()
+		tree := p.open(Open{Name: "cgroup:" + dest, Kind: Tree, Path: path.Join(h.Mountpoint, cgroup), Set: set, Propagation: unix.MS_PRIVATE})
+		p.attach("show cgroup at "+dest, tree)
+		return nil
+	}
+	typ := "cgroup"
+	if h.Data == "" {
+		typ = "cgroup2"
+	}
+	o.data = h.Data
+	o.propagation = nil
+	p.filesystem(specs.Mount{Destination: dest, Type: typ, Source: "cgroup", Options: nil}, o)
+	return nil
+}

@@ -1,0 +1,249 @@
+// Package plan is everything the kernel will be asked to do to turn a bundle into a process, in order, as plain data.
+//
+// A Plan has three parts. Opens are the host's files that the parent takes hold of before the birth: bind sources,
+// namespaces, cgroups. Clone says how the child is cloned. Steps are the system calls that the child, single-threaded
+// and before it is anybody's program, makes one after another; the last is execve. A Step knows its name and its
+// origin, the field of the OCI runtime specification that asked for it, so that a failure can name both.
+//
+// Compile, CompileExec and CompilePause make Plans. They are pure: what depends on this host comes in by Facts.
+// Package birth spends Plans. Nothing here makes a system call.
+//
+// Paths inside the container's root are never resolved by name alone: a step opens the destination with openat2
+// RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS below the root's descriptor and works on what it got, so that neither a
+// symbolic link in the image nor /proc/self/fd leads out (CVE-2019-18837, CVE-2024-21626, CVE-2025-31133).
+package plan
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Plan is one process to be.
+type Plan struct {
+	// Opens is what the parent opens, in this order, and undoes if the birth fails.
+	Opens []Open
+	// Clone is the flags of clone3(2) beside those that the birth itself needs.
+	Clone uint64
+	// IntoCgroup names the Open that is the child's cgroup for CLONE_INTO_CGROUP, or is "".
+	IntoCgroup string
+	// Steps are spent in the child, in this order; the first that fails, and does not say what then, ends the birth.
+	Steps []Step
+	// Console says that the child leaves the master of its terminal at descriptor ConsoleFD when it is ready.
+	Console bool
+}
+
+// ConsoleFD is where a child with a terminal keeps the master until the parent has taken it with pidfd_getfd(2).
+const ConsoleFD = 200
+
+// Names of descriptors that the parent of a birth always has, for File.
+const (
+	Stdin  = "stdin"
+	Stdout = "stdout"
+	Stderr = "stderr"
+	Status = "status" // errors and "ready" go out here
+	Gate   = "gate"   // the child waits here between created and running
+)
+
+// Open is one file of the host that the parent opens for the child.
+type Open struct {
+	Name   string   // what Steps call it
+	Origin string   // the spec field that asked for it
+	Kind   OpenKind // how it is opened
+	Path   string   // on the host; "" when the caller hands in a descriptor of this Name
+
+	// For Tree: a detached clone of the mount at Path, with these changes (mount_setattr(2)).
+	Recursive    bool
+	Set, Clear   uint64 // MOUNT_ATTR_* of the top mount
+	RSet, RClear uint64 // MOUNT_ATTR_* of all mounts of the clone
+	Propagation  uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; 0 keeps it
+	Idmap        string // name of the Open (a user namespace) whose mapping the clone gets, or ""
+	IdmapAll     bool   // the mapping is for all mounts of the clone
+}
+
+// OpenKind is how an Open is opened.
+type OpenKind uint8
+
+// The kinds of Open.
+const (
+	Given     OpenKind = iota // the caller hands it in
+	Tree                      // open_tree(OPEN_TREE_CLONE)
+	Namespace                 // O_RDONLY of a namespace file, its type checked
+	Directory                 // O_PATH|O_DIRECTORY
+)
+
+// Step is one system call of the child.
+type Step struct {
+	Name   string // what it does, for people: "mount proc at /proc"
+	Origin string // what asked for it: "mounts[0]", or "" for what every container gets
+	Call   Call
+	Args   []Arg
+	Save   Reg      // the register that keeps the result; 0 keeps none
+	On     []Branch // what to do instead of failing
+	Skip   uint8    // after success, steps to leave out
+	When   When     // which results Skip is for
+	// Again repeats the call as long as it is interrupted (EINTR).
+	Again bool
+	// Any goes on whatever the result is.
+	Any bool
+	// Script is the same deed as a line of shell, "" when a shell does it by itself or cannot.
+	Script string
+}
+
+// When says for which results of a successful call its Skip holds.
+type When uint8
+
+// The conditions of a Skip.
+const (
+	Always When = iota
+	NotZero
+	Zero
+)
+
+// Branch says which step comes next after an errno: Skip steps are left out.
+type Branch struct {
+	Errno unix.Errno
+	Skip  uint8
+}
+
+// Reg is a register of the child: a result that a later step uses. Register 0 is no register.
+type Reg uint8
+
+// Registers is how many registers there are, with the unused register 0.
+const Registers = 16
+
+// Arg is one argument of a system call.
+type Arg struct {
+	Kind ArgKind
+	N    uint64   // Int: the value; Result: the register; Zeroed: the size in bytes
+	S    string   // Text: the string; File: the name; Bytes: the bytes
+	List []string // Strings
+}
+
+// ArgKind is what an Arg is.
+type ArgKind uint8
+
+// The kinds of Arg.
+const (
+	IntArg     ArgKind = iota
+	TextArg            // address of a string that ends in NUL
+	BytesArg           // address of these bytes
+	StringsArg         // address of an array of strings that ends in NULL
+	ResultArg          // what a step saved
+	FileArg            // number of the descriptor that has this name
+	ZeroedArg          // address of zeroed bytes, private to this step
+	InnerArg           // address where the parent finds the PID of the inner clone
+	FilterArg          // address of a struct sock_fprog of these instructions
+	BelowArg           // one less than the number of the descriptor that has this name
+	AboveArg           // one more
+)
+
+// Int is a number as an argument.
+func Int[T ~int | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintptr](n T) Arg {
+	return Arg{N: uint64(n)}
+}
+
+// Text is a C string as an argument.
+func Text(s string) Arg { return Arg{Kind: TextArg, S: s} }
+
+// Bytes is memory as an argument.
+func Bytes(b []byte) Arg { return Arg{Kind: BytesArg, S: string(b)} }
+
+// Strings is an array of C strings as an argument.
+func Strings(l []string) Arg { return Arg{Kind: StringsArg, List: l} }
+
+// Result is what an earlier step saved.
+func Result(r Reg) Arg { return Arg{Kind: ResultArg, N: uint64(r)} }
+
+// File is the descriptor of that name.
+func File(name string) Arg { return Arg{Kind: FileArg, S: name} }
+
+var (
+	cwd   = Int(unix.AT_FDCWD)
+	null  = Arg{}
+	empty = Text("")
+)
+
+// Facts is what a Plan depends on and a spec does not say: read once by the caller, plain data here.
+type Facts struct {
+	LastCap  int             // the highest capability of this kernel, from /proc/sys/kernel/cap_last_cap
+	Kinds    map[string]Kind // of the host's files: bind sources, and masked and read-only paths below /proc and /sys
+	NoFile   Rlimit          // RLIMIT_NOFILE for a process whose spec names none
+	Cgroup   Cgroup
+	ChownStd [3]bool // stdin, stdout, stderr are the caller's own pipes: they are given to the container's user
+}
+
+// Kind is what a path of the host is.
+type Kind uint8
+
+// The kinds of path.
+const (
+	Missing Kind = iota
+	Regular      // anything but a directory
+	Dir
+)
+
+// Rlimit is a pair of limits as prlimit(2) takes it.
+type Rlimit struct{ Soft, Hard uint64 }
+
+// Cgroup is how the host's cgroups and the container's place in them look from inside.
+type Cgroup struct {
+	Unified string      // mount point of the cgroup v2 hierarchy, "" without one
+	V1      []Hierarchy // cgroup v1 hierarchies
+	Path    string      // of the container in each hierarchy, below the mount point
+	Tasks   int         // how many Given files "cgroup:0" … the child writes 0 to
+	Into    bool        // the Given file "cgroup:into" is there, for CLONE_INTO_CGROUP
+}
+
+// Hierarchy is one cgroup v1 hierarchy.
+type Hierarchy struct {
+	Name       string // last part of the mount point: "cpu,cpuacct", "systemd"
+	Data       string // mount data: "cpu,cpuacct", "none,name=systemd"
+	Mountpoint string
+	Links      []string // other names of it: "cpu", "cpuacct"
+}
+
+// Rootfs is how the container's / is made, in the child's own mount namespace.
+type Rootfs struct {
+	// Lower are the directories of an overlay, topmost first, absolute.
+	Lower []string `json:"lower,omitempty"`
+	// Upper and Work are the overlay's writable half: two directories in one. Both "" makes it read-only.
+	Upper string `json:"upper,omitempty"`
+	Work  string `json:"work,omitempty"`
+	// Scratch puts the writable half into a tmpfs of the container's own, for stores on a file system that overlayfs
+	// refuses as an upper (an overlay, NFS).
+	Scratch bool `json:"scratch,omitempty"`
+	// Path is a plain directory used instead of an overlay.
+	Path string `json:"path,omitempty"`
+	// Mountpoint is an empty directory of the host on which the child mounts the root, in its own namespace only.
+	Mountpoint string `json:"mountpoint,omitempty"`
+}
+
+// program collects steps. Its methods are named after what they ask the kernel for.
+type program struct {
+	opens  []Open
+	steps  []Step
+	origin string
+}
+
+// add appends one step and returns it, to be completed by the caller.
+func (p *program) add(name string, call Call, args ...Arg) *Step {
+	p.steps = append(p.steps, Step{Name: name, Origin: p.origin, Call: call, Args: args})
+	return &p.steps[len(p.steps)-1]
+}
+
+func (p *program) open(o Open) Arg {
+	o.Origin = p.origin
+	p.opens = append(p.opens, o)
+	return File(o.Name)
+}
+
+// on says that errno is no failure: skip steps are left out instead.
+func (s *Step) on(errno unix.Errno, skip int) *Step {
+	s.On = append(s.On, Branch{errno, uint8(skip)})
+	return s
+}
+
+func (s *Step) save(r Reg) *Step { s.Save = r; return s }
+
+func (s *Step) sh(words ...string) *Step { s.Script = strings.Join(words, " "); return s }

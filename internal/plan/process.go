@@ -1,0 +1,199 @@
+package plan
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/seccomp"
+)
+
+// defaultPath is searched for a command when the process has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
+// filter may be nil.
+func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts) error {
+	if len(proc.Args) == 0 || proc.Args[0] == "" {
+		return fmt.Errorf("process.args: no command")
+	}
+	if err := p.rlimits(proc.Rlimits, f.NoFile); err != nil {
+		return err
+	}
+	p.origin = "process.user"
+	mask := uint32(0o022)
+	if proc.User.Umask != nil {
+		mask = *proc.User.Umask
+	}
+	p.add(fmt.Sprintf("umask %04o", mask), Umask, Int(mask)).sh(fmt.Sprintf("umask %04o", mask))
+	for i, name := range []string{"stdin", "stdout", "stderr"} {
+		if f.ChownStd[i] || proc.Terminal {
+			p.add("give "+name+" to the user", Fchown, Int(i), Int(proc.User.UID), Int(int32(-1))).on(unix.EPERM, 0).on(unix.EINVAL, 0)
+		}
+	}
+	var caps capSets
+	if proc.Capabilities != nil {
+		p.origin = "process.capabilities"
+		var err error
+		if caps, err = capSetsOf(proc.Capabilities, f.LastCap); err != nil {
+			return err
+		}
+		p.bound(caps, f.LastCap)
+	}
+	// Without no_new_privs a filter takes CAP_SYS_ADMIN, which goes away below.
+	if filter != nil && !proc.NoNewPrivileges {
+		p.filter(filter)
+	}
+	p.identity(proc.User)
+	if proc.Capabilities != nil {
+		p.origin = "process.capabilities"
+		p.limit(caps)
+	}
+	if proc.NoNewPrivileges {
+		p.origin = "process.noNewPrivileges"
+		p.add("no new privileges", Prctl, Int(unix.PR_SET_NO_NEW_PRIVS), Int(1), Int(0), Int(0), Int(0))
+	}
+	p.origin = "process.cwd"
+	dir := proc.Cwd
+	if !path.IsAbs(dir) {
+		return fmt.Errorf("process.cwd: %q is not an absolute path", dir)
+	}
+	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
+	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
+	p.origin = "process"
+	p.signals()
+	if filter != nil && proc.NoNewPrivileges {
+		p.filter(filter)
+	}
+	p.exec(proc)
+	return nil
+}
+
+// rlimitOf is the number of a limit (getrlimit(2)), or -1.
+func rlimitOf(name string) int {
+	for i, n := range []string{
+		"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE",
+		"RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+	} {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (p *program) rlimits(list []specs.POSIXRlimit, nofile Rlimit) error {
+	seen := map[string]bool{}
+	for i, r := range list {
+		p.origin = fmt.Sprintf("process.rlimits[%d]", i)
+		nr := rlimitOf(r.Type)
+		switch {
+		case nr < 0:
+			return fmt.Errorf("%s.type: no limit %q", p.origin, r.Type)
+		case seen[r.Type]:
+			return fmt.Errorf("%s.type: %s named twice", p.origin, r.Type)
+		case r.Soft > r.Hard:
+			return fmt.Errorf("%s: soft limit %d above hard limit %d", p.origin, r.Soft, r.Hard)
+		}
+		seen[r.Type] = true
+		p.rlimit(r.Type, nr, Rlimit{r.Soft, r.Hard})
+	}
+	// The Go runtime raised the soft limit for itself; the container gets what it would have had.
+	if !seen["RLIMIT_NOFILE"] && nofile.Hard > 0 {
+		p.origin = ""
+		p.rlimit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, nofile)
+	}
+	return nil
+}
+
+func (p *program) rlimit(name string, nr int, r Rlimit) {
+	var b [16]byte
+	binary.NativeEndian.PutUint64(b[0:], r.Soft)
+	binary.NativeEndian.PutUint64(b[8:], r.Hard)
+	p.add(fmt.Sprintf("limit %s to %d:%d", name, int64(r.Soft), int64(r.Hard)), Prlimit64, Int(0), Int(nr), Bytes(b[:]), null)
+}
+
+// identity becomes the container's user: groups first, while that is allowed.
+func (p *program) identity(u specs.User) {
+	p.origin = "process.user"
+	groups := make([]byte, 4*len(u.AdditionalGids))
+	for i, g := range u.AdditionalGids {
+		binary.NativeEndian.PutUint32(groups[4*i:], g)
+	}
+	s := p.add(fmt.Sprint("be in groups ", u.AdditionalGids), Setgroups, Int(len(u.AdditionalGids)), Bytes(groups))
+	if len(u.AdditionalGids) == 0 {
+		// A user namespace may deny setgroups; there is nothing to take away then either.
+		s.on(unix.EPERM, 0)
+	}
+	p.add(fmt.Sprint("be group ", u.GID), Setresgid, Int(u.GID), Int(u.GID), Int(u.GID))
+	p.add(fmt.Sprint("be user ", u.UID), Setresuid, Int(u.UID), Int(u.UID), Int(u.UID))
+}
+
+// signals gives the program the dispositions and the mask that it expects. CLONE_CLEAR_SIGHAND reset every handler;
+// what was ignored (nohup, a shell's background job) is still ignored.
+func (p *program) signals() {
+	for _, sig := range []struct {
+		nr   unix.Signal
+		name string
+	}{{unix.SIGHUP, "SIGHUP"}, {unix.SIGINT, "SIGINT"}, {unix.SIGQUIT, "SIGQUIT"}, {unix.SIGPIPE, "SIGPIPE"}} {
+		p.add("default "+sig.name, RtSigaction, Int(int(sig.nr)), Bytes(make([]byte, 32)), null, Int(8))
+	}
+	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
+}
+
+// filter loads the seccomp program.
+func (p *program) filter(f *seccomp.Filter) {
+	p.origin = "linux.seccomp"
+	b := make([]byte, 8*len(f.Program))
+	for i, in := range f.Program {
+		binary.NativeEndian.PutUint16(b[8*i:], in.Code)
+		b[8*i+2], b[8*i+3] = in.JT, in.JF
+		binary.NativeEndian.PutUint32(b[8*i+4:], in.K)
+	}
+	p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(f.Program)), Seccomp,
+		Int(unix.SECCOMP_SET_MODE_FILTER), Int(f.Flags), Arg{Kind: FilterArg, S: string(b)})
+}
+
+// exec searches the command as execvp(3) does, in the container's root, by execve itself.
+func (p *program) exec(proc *specs.Process) {
+	p.origin = "process.args"
+	argv, envv := Strings(proc.Args), Strings(proc.Env)
+	name := proc.Args[0]
+	line := make([]string, len(proc.Args))
+	for i, a := range proc.Args {
+		line[i] = quote(a)
+	}
+	script := "exec " + strings.Join(line, " ")
+	if strings.Contains(name, "/") {
+		p.add("execute "+name, Execve, Text(name), argv, envv).sh(script)
+		return
+	}
+	dirs := strings.Split(lookup(proc.Env), ":")
+	for i, dir := range dirs {
+		if dir == "" {
+			dir = "."
+		}
+		s := p.add("execute "+path.Join(dir, name), Execve, Text(dir+"/"+name), argv, envv)
+		if i < len(dirs)-1 {
+			s.on(unix.ENOENT, 0).on(unix.ENOTDIR, 0)
+			continue
+		}
+		s.Name = "execute " + name + " of PATH " + strings.Join(dirs, ":")
+		s.sh(script)
+	}
+}
+
+// lookup is the PATH of an environment: the last one counts, as in execve's new program.
+func lookup(env []string) string {
+	found := defaultPath
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok && v != "" {
+			found = v
+		}
+	}
+	return found
+}

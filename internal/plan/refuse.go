@@ -1,0 +1,45 @@
+package plan
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// refuse names the first field of a spec that is missing, or that would be ignored if it were let through.
+func refuse(spec *specs.Spec) error {
+	switch {
+	case spec.Process == nil:
+		return fmt.Errorf("process: missing")
+	case spec.Root == nil:
+		return fmt.Errorf("root: missing")
+	case spec.Linux == nil:
+		return fmt.Errorf("linux: missing")
+	}
+	for _, f := range []struct {
+		field string
+		asked bool
+	}{
+		{"hooks", spec.Hooks != nil && hooked(spec.Hooks)},
+		{"process.apparmorProfile", spec.Process.ApparmorProfile != ""},
+		{"process.selinuxLabel", spec.Process.SelinuxLabel != ""},
+		{"process.scheduler", spec.Process.Scheduler != nil},
+		{"process.ioPriority", spec.Process.IOPriority != nil},
+		{"process.execCPUAffinity", spec.Process.ExecCPUAffinity != nil},
+		{"linux.mountLabel", spec.Linux.MountLabel != ""},
+		{"linux.intelRdt", spec.Linux.IntelRdt != nil},
+		{"linux.personality", spec.Linux.Personality != nil},
+		{"linux.netDevices", len(spec.Linux.NetDevices) > 0},
+		{"linux.seccomp.listenerPath", spec.Linux.Seccomp != nil && spec.Linux.Seccomp.ListenerPath != ""},
+	} {
+		if f.asked {
+			return fmt.Errorf("%s: not implemented", f.field)
+		}
+	}
+	return nil
+}
+
+func hooked(h *specs.Hooks) bool {
+	//nolint:staticcheck // prestart is deprecated, and still to be refused by name.
+	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
+}

@@ -1,0 +1,146 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// privateView gives the child a mount namespace of its own, from which nothing comes back to the host.
+func (p *program) privateView() {
+	p.add("new mount namespace", Unshare, Int(unix.CLONE_NEWNS)).sh("# unshare --mount")
+	p.add("make mounts private", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_PRIVATE), null).
+		sh("mount --make-rprivate /")
+}
+
+// root mounts the container's / on r.Mountpoint (or on r.Path itself) and keeps it in rRoot. With mapped, the layers
+// are clones whose owners are mapped by the user namespace "ns:user": an overlay itself cannot be (EINVAL).
+func (p *program) root(r Rootfs, mapped bool) error {
+	p.origin = "root"
+	if r.Path != "" {
+		p.open(Open{Name: "root", Kind: Tree, Path: r.Path, Recursive: true, Propagation: unix.MS_PRIVATE, Idmap: idmapOf(mapped)})
+		p.add("mount root file system", MoveMount, File("root"), empty, cwd, Text(r.Path), Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).
+			sh("mount --rbind", quote(r.Path), quote(r.Path))
+		p.openRoot(r.Path)
+		return nil
+	}
+	if len(r.Lower) == 0 {
+		return fmt.Errorf("root: no directory and no layers")
+	}
+	if r.Mountpoint == "" {
+		return fmt.Errorf("root: no mount point for the layers")
+	}
+	at := r.Mountpoint
+	lower, upper, work := r.Lower, r.Upper, r.Work
+	if r.Scratch || mapped {
+		at = path.Join(r.Mountpoint, "merged")
+		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(r.Mountpoint), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0700")).
+			sh("mount -t tmpfs -o mode=0700 tmpfs", quote(r.Mountpoint))
+		p.mkdir(at)
+	}
+	if mapped {
+		lower, upper, work = p.mappedLayers(r)
+	}
+	if r.Scratch {
+		upper, work = path.Join(r.Mountpoint, "upper"), path.Join(r.Mountpoint, "work")
+		p.mkdir(upper)
+		p.mkdir(work)
+	}
+	p.overlay(lower, upper, work, at)
+	p.openRoot(at)
+	return nil
+}
+
+func idmapOf(mapped bool) string {
+	if mapped {
+		return "ns:user"
+	}
+	return ""
+}
+
+func (p *program) mkdir(dir string) {
+	p.add("make "+dir, Mkdirat, cwd, Text(dir), Int(0o755)).sh("mkdir", quote(dir))
+}
+
+// mappedLayers attaches an idmapped clone of every layer, and of the directory that holds upper and work, below the
+// mount point's scratch tmpfs.
+func (p *program) mappedLayers(r Rootfs) (lower []string, upper, work string) {
+	place := func(name, host string) string {
+		at := path.Join(r.Mountpoint, name)
+		p.mkdir(at)
+		tree := p.open(Open{Name: "layer:" + name, Kind: Tree, Path: host, Propagation: unix.MS_PRIVATE, Idmap: "ns:user"})
+		p.add("attach layer "+name, MoveMount, tree, empty, cwd, Text(at), Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+		return at
+	}
+	for i, l := range r.Lower {
+		lower = append(lower, place(fmt.Sprint("l", i), l))
+	}
+	if r.Upper != "" && !r.Scratch {
+		at := place("u", path.Dir(r.Upper))
+		upper, work = path.Join(at, path.Base(r.Upper)), path.Join(at, path.Base(r.Work))
+	}
+	return lower, upper, work
+}
+
+// overlay mounts the layers at. mount(2) takes one page of data: layers are named relative to the directory that they
+// have in common, the child's working directory meanwhile.
+func (p *program) overlay(lower []string, upper, work, at string) {
+	if len(lower) == 1 && upper == "" {
+		// The kernel takes no overlay of one directory: a read-only bind is the same.
+		p.add("mount root file system", Mount, Text(lower[0]), Text(at), null, Int(unix.MS_BIND), null).
+			sh("mount --bind", quote(lower[0]), quote(at))
+		p.add("make root read-only", Mount, null, Text(at), null, Int(unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY), null).
+			sh("mount -o remount,bind,ro", quote(at))
+		return
+	}
+	common := commonDir(lower)
+	var names []string
+	for _, l := range lower {
+		names = append(names, escape(strings.TrimPrefix(l, common)))
+	}
+	p.add("enter the layers' directory", Chdir, Text(common)).sh("cd", quote(common))
+	data := "lowerdir=" + strings.Join(names, ":")
+	if upper != "" {
+		data += ",upperdir=" + escape(upper) + ",workdir=" + escape(work)
+	}
+	p.add("mount root file system", Mount, Text("overlay"), Text(at), Text("overlay"), Int(0), Text(data)).
+		sh("mount -t overlay -o", quote(data), "overlay", quote(at))
+}
+
+// escape protects the characters that overlayfs reads in a path.
+func escape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(s)
+}
+
+// commonDir is the deepest directory that all paths lie in, with a slash at its end.
+func commonDir(paths []string) string {
+	common := path.Dir(paths[0]) + "/"
+	for _, p := range paths[1:] {
+		for !strings.HasPrefix(p, common) {
+			common = path.Dir(strings.TrimSuffix(common, "/"))
+			if common != "/" {
+				common += "/"
+			}
+		}
+	}
+	if strings.HasPrefix(common, "//") {
+		common = common[1:]
+	}
+	return common
+}
+
+func (p *program) openRoot(at string) {
+	p.add("open root", Openat, cwd, Text(at), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rRoot)
+}
+
+// pivot makes the container's root the process's, and lets go of the host's.
+func (p *program) pivot() {
+	p.origin = "root"
+	p.add("enter root", Fchdir, Result(rRoot))
+	p.add("pivot root", PivotRoot, Text("."), Text(".")).sh("pivot_root . .")
+	// The old root lies on top of the new one now, and "." is in it.
+	p.add("let go of the host's root", Umount2, Text("."), Int(unix.MNT_DETACH)).sh("umount -l .")
+	p.add("enter /", Chdir, Text("/")).sh("cd /")
+}
