@@ -1,0 +1,308 @@
+// Package network gives a Pod its network: a pair of virtual links into its namespace, addresses, the way out and
+// the host ports that lead in.
+//
+// Words. The host is the network namespace of the calling thread, so a test that locks its thread into a namespace
+// of its own has a host of its own. A root is one tripod (its --root and --run-root); it has one bridge, one IPv4
+// subnet, one IPv6 /64 and one nftables table, all named by a hash of the root, so that two roots never meet. A lease
+// is an address that belongs to a Pod. A record is what the root remembers of a Pod's network, in RUN/network.
+//
+// The order is what makes a kill harmless: the lease and the record are written first, then the kernel is asked for
+// things whose names follow from root and Pod alone. Detach undoes by these names, as often as it is called, and Sweep
+// does it for each record whose Pod is gone. The bridge, the table and the rules in other people's tables are made with
+// the first Pod and go with the last.
+//
+// Truth about the host is asked of the host: subnets in use are its routes and addresses, host ports in use are the
+// elements of every tripod table and the sockets that listen. One lock for the whole machine (Config.HostLock) keeps two
+// roots from choosing at once; no file has to agree with the kernel.
+//
+// Addresses are our own few lines and not CNI's host-local plugin: a symbolic link per lease (the name is the
+// address, the target is the Pod) is made or refused by one atomic system call, where host-local takes a lock of its
+// own, writes a file and cannot give both families one number.
+//
+// A host port is a map element that leads to the Pod, as kubelet and CNI's portmap do it. No socket is held for it:
+// only a process that lives as long as the Pod could, and it would have to be told of each change. So a port that
+// somebody else has is refused when the Pod comes, and a process that takes it later is shadowed by the Pod.
+//
+// IPv4 forwarding (and IPv6's, where the host has IPv6) is turned on and stays on: the kernel keeps no count of who
+// needs it, so turning it off could cut off a virtual machine or Docker. The earlier values are remembered and Changed
+// tells them.
+//
+// Where Config.CNIDir has a network configuration, its plugins are asked instead and nothing of the above is made.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"tripod/internal/record"
+)
+
+// Interface is the name of a Pod's link inside its namespace, as with kubelet.
+const Interface = "eth0"
+
+// Errors that callers tell apart.
+var (
+	// ErrPortTaken says that a host port belongs to another Pod or to a process of the host.
+	ErrPortTaken = errors.New("host port is taken")
+	// ErrNoAddress says that every address of the root's subnet is leased.
+	ErrNoAddress = errors.New("no free address")
+	// ErrMissing says that this host or this process lacks what a network needs.
+	ErrMissing = errors.New("missing on this host")
+	// ErrBadRequest says that the request or the configuration can never work.
+	ErrBadRequest = errors.New("refused")
+)
+
+// Config says where a root keeps its state. All but Root and RunRoot may be left zero.
+type Config struct {
+	Root    string // absolute
+	RunRoot string // absolute; state goes to RunRoot/network
+	// CNIDir is where a CNI configuration is looked for: "" is /etc/cni/net.d, "none" is nowhere.
+	CNIDir string
+	// CNIBin are the directories of CNI plugins; none is /opt/cni/bin, /usr/lib/cni, /usr/libexec/cni.
+	CNIBin []string
+	// CNITimeout bounds one run of one plugin; 0 is one minute.
+	CNITimeout time.Duration
+	// HostLock is the lock file that all roots of one host network share: "" is /run/tripod-network.lock.
+	HostLock string
+	// Subnet and Subnet6 are the root's subnets when a person wants to choose; zero chooses free ones.
+	Subnet, Subnet6 netip.Prefix
+	// NoIPv6 gives Pods IPv4 only, also where the host has IPv6.
+	NoIPv6 bool
+}
+
+// Request is a Pod that wants a network.
+type Request struct {
+	UID       string // of the Pod: letters, digits, '-', '.', '_'
+	Namespace string
+	Name      string
+	NetNS     string // path of the Pod's network namespace, such as /proc/PID/ns/net
+	Ports     []Port
+}
+
+// Port leads a port of the host to a port of the Pod.
+type Port struct {
+	HostIP        netip.Addr `json:"hostIP,omitzero"` // the zero Addr and the unspecified ones mean each address of the host
+	HostPort      uint16     `json:"hostPort"`
+	ContainerPort uint16     `json:"containerPort"`
+	Protocol      string     `json:"protocol,omitempty"` // TCP (also ""), UDP, SCTP
+}
+
+// Result is the network a Pod has.
+type Result struct {
+	IPs       []netip.Addr `json:"ips"` // IPv4 first
+	Gateway   netip.Addr   `json:"gateway,omitzero"`
+	Interface string       `json:"interface"` // inside the Pod
+	// Notes are what a person should know, one line each, such as a foreign firewall that will drop the Pod's traffic.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Attach gives the Pod its network and returns when traffic flows. A Pod that has one already, in the same
+// namespace, gets the same answer again; a network half made by somebody who was killed is taken away and made anew.
+// When Attach fails it has left nothing.
+func Attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
+	runtime.LockOSThread() // all below speaks of this thread's network namespace
+	defer runtime.UnlockOSThread()
+	result, err := attach(ctx, cfg, req)
+	if err != nil {
+		return nil, fmt.Errorf("cannot attach pod %s to the network: %w", podName(req.Namespace, req.Name, req.UID), err)
+	}
+	return result, nil
+}
+
+func attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
+	s, err := open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.validate(); err != nil {
+		return nil, err
+	}
+	target, err := openNetNS(req.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	plugins, err := loadCNI(s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.makeDirs(); err != nil {
+		return nil, err
+	}
+	switch was, err := s.pod(req.UID); {
+	case err == nil && was.Result != nil && was.Inode == target.inode:
+		return was.Result, nil
+	case err == nil:
+		if err := s.detach(ctx, req.UID); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if plugins != nil {
+		return s.attachCNI(ctx, plugins, req, target)
+	}
+	return s.attachBridge(ctx, req, target)
+}
+
+// Detach takes everything of one Pod away: its links, leases, host ports and record; and with the last Pod the
+// root's bridge, table and rules. A Pod that has nothing is no error.
+func Detach(ctx context.Context, cfg Config, uid string) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s, err := open(cfg)
+	if err == nil {
+		err = validUID(uid)
+	}
+	if err == nil {
+		err = s.detach(ctx, uid)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot detach pod %s from the network: %w", uid, err)
+	}
+	return nil
+}
+
+// Lookup gives the network that Attach made for a Pod; errors.Is fs.ErrNotExist when there is none.
+func Lookup(cfg Config, uid string) (*Result, error) {
+	s, err := open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := validUID(uid); err != nil {
+		return nil, err
+	}
+	pod, err := s.pod(uid)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up the network of pod %s: %w", uid, err)
+	}
+	if pod.Result == nil {
+		return nil, fmt.Errorf("cannot look up the network of pod %s: half made: %w", uid, fs.ErrNotExist)
+	}
+	return pod.Result, nil
+}
+
+// attachBridge is Attach with our own bridge. First what others must see (lease, record, ports), under the root's
+// lock, then the links, without it: making them is most of the time and two Pods do not meet there.
+func (s *state) attachBridge(ctx context.Context, req Request, target *netNS) (result *Result, err error) {
+	pod := &pod{
+		Version: recordVersion, UID: req.UID, Namespace: req.Namespace, Name: req.Name,
+		NetNS: req.NetNS, Inode: target.inode, Ports: req.Ports, Veth: s.veth(req.UID),
+	}
+	// A failure is undone by the same hand as a kill: all of it is found by the Pod's names.
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.detach(context.WithoutCancel(ctx), req.UID))
+		}
+	}()
+	host, err := openRoute()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	net, bridge, err := s.reserve(host, pod)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := plug(host, bridge, net, pod, target); err != nil {
+		return nil, err
+	}
+	pod.Result = &Result{IPs: pod.IPs, Gateway: net.gateway(), Interface: Interface, Notes: net.Notes}
+	if err := s.putPod(pod); err != nil {
+		return nil, err
+	}
+	return pod.Result, nil
+}
+
+// reserve takes what two Pods could both want: the root's bridge and table while they are there, an address, ports.
+func (s *state) reserve(host *route, pod *pod) (*rootNet, link, error) {
+	lock, err := s.lock()
+	if err != nil {
+		return nil, link{}, err
+	}
+	defer lock.Release()
+	// Ports are free or not for all roots at once, and so are subnets.
+	var hostLock *record.Lock
+	if len(pod.Ports) > 0 {
+		if hostLock, err = s.lockHost(); err != nil {
+			return nil, link{}, err
+		}
+		defer hostLock.Release()
+		if err := portsFree(pod); err != nil {
+			return nil, link{}, err
+		}
+	}
+	net, bridge, err := s.ensure(host, hostLock != nil)
+	if err != nil {
+		return nil, link{}, err
+	}
+	if pod.IPs, err = s.lease(net, pod.UID); err != nil {
+		return nil, link{}, err
+	}
+	if err := s.putPod(pod); err != nil {
+		return nil, link{}, err
+	}
+	if len(pod.Ports) > 0 {
+		if err := s.openPorts(net, pod); err != nil {
+			return nil, link{}, err
+		}
+	}
+	return net, bridge, nil
+}
+
+func (s *state) detach(ctx context.Context, uid string) error {
+	pod, err := s.pod(uid)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		pod = nil
+	case err != nil:
+		return err
+	}
+	if pod != nil && pod.CNI != nil {
+		if err := s.detachCNI(ctx, pod); err != nil {
+			return err
+		}
+	}
+	host, err := openRoute()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	if err := host.deleteLink(s.veth(uid)); err != nil {
+		return err
+	}
+	if _, err := s.known(); errors.Is(err, fs.ErrNotExist) {
+		return s.forget(uid, pod) // the root never had a bridge, or a reboot took it
+	} else if err != nil {
+		return err
+	}
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	if pod != nil && len(pod.Ports) > 0 && pod.CNI == nil {
+		if err := s.closePorts(func(owner string) bool { return owner == uid }); err != nil {
+			return err
+		}
+		forgetFlows(pod)
+	}
+	if err := s.forget(uid, pod); err != nil {
+		return err
+	}
+	if n, err := s.count(); err != nil || n > 0 {
+		return err
+	}
+	return s.tearDown(host)
+}
