@@ -68,7 +68,7 @@ func Images() ([]Tagged, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := layer(types.DockerLayer, func(t *Tree) {
+	settings, err := Layer(types.DockerLayer, func(t *Tree) {
 		t.File("etc/nginx/nginx.conf", 0o644, []byte(nginxConf))
 		t.File("usr/share/nginx/html/index.html", 0o644, []byte("<title>Welcome to nginx!</title>\n"))
 		t.File("etc/passwd", 0o644, []byte(passwd))
@@ -82,7 +82,7 @@ func Images() ([]Tagged, error) {
 	if err != nil {
 		return nil, err
 	}
-	nginx, err := image(v1.Config{
+	nginx, err := Image(v1.Config{
 		Env: []string{path, "NGINX_VERSION=1.7.9-1~wheezy"}, Cmd: []string{"nginx", "-g", "daemon off;"},
 		ExposedPorts: map[string]struct{}{"80/tcp": {}, "443/tcp": {}},
 	}, types.DockerManifestSchema2, system, server, settings)
@@ -93,7 +93,7 @@ func Images() ([]Tagged, error) {
 	if err != nil {
 		return nil, err
 	}
-	busybox, err := image(v1.Config{Env: []string{path}, Cmd: []string{"sh"}}, types.OCIManifestSchema1, tools)
+	busybox, err := Image(v1.Config{Env: []string{path}, Cmd: []string{"sh"}}, types.OCIManifestSchema1, tools)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func Images() ([]Tagged, error) {
 	both := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
 		mutate.IndexAddendum{Add: other, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "riscv64"}}},
 		mutate.IndexAddendum{Add: busybox, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}})
-	home, err := layer(types.OCILayer, func(t *Tree) {
+	home, err := Layer(types.OCILayer, func(t *Tree) {
 		t.Dir("home", 0o755)
 		t.DirOwned("home/worker", 0o750, 1000)
 		t.File("entry", 0o755, []byte("#!/bin/sh\necho \"entry $* as $(id -u):$(id -g) in $(pwd) with $GREETING\"\n"))
@@ -112,7 +112,7 @@ func Images() ([]Tagged, error) {
 	if err != nil {
 		return nil, err
 	}
-	worker, err := image(v1.Config{
+	worker, err := Image(v1.Config{
 		Env: []string{path, "GREETING=hello"}, Entrypoint: []string{"/entry"}, Cmd: []string{"one", "two"},
 		User: "worker", WorkingDir: "/home/worker",
 	}, types.OCIManifestSchema1, tools, home)
@@ -126,7 +126,8 @@ func Images() ([]Tagged, error) {
 	}, nil
 }
 
-func image(config v1.Config, manifest types.MediaType, layers ...v1.Layer) (v1.Image, error) {
+// Image makes an image of layers, lowest first.
+func Image(config v1.Config, manifest types.MediaType, layers ...v1.Layer) (v1.Image, error) {
 	configType := types.OCIConfigJSON
 	if manifest == types.DockerManifestSchema2 {
 		configType = types.DockerConfigJSON
@@ -203,7 +204,8 @@ func (t *Tree) copy(path string) {
 	}
 }
 
-func layer(kind types.MediaType, fill func(*Tree)) (v1.Layer, error) {
+// Layer makes one gzip layer of what fill puts into it.
+func Layer(kind types.MediaType, fill func(*Tree)) (v1.Layer, error) {
 	var raw bytes.Buffer
 	t := &Tree{w: tar.NewWriter(&raw)}
 	fill(t)
@@ -219,7 +221,7 @@ func packagesLayer(kind types.MediaType, packages ...string) (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return layer(kind, func(t *Tree) {
+	return Layer(kind, func(t *Tree) {
 		for _, f := range files {
 			t.copy(f)
 		}
@@ -237,7 +239,7 @@ func busyboxLayer() (v1.Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask busybox for its names: %w", err)
 	}
-	return layer(types.OCILayer, func(t *Tree) {
+	return Layer(types.OCILayer, func(t *Tree) {
 		for _, dir := range []string{"bin", "dev", "etc", "home", "proc", "root", "run", "sys", "usr", "usr/bin", "usr/sbin", "sbin", "var", "var/log"} {
 			t.Dir(dir, 0o755)
 		}

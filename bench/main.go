@@ -1,0 +1,107 @@
+// Command bench compares tripod with the peers that Debian has: crun, runc and podman. Each benchmark runs its contenders in
+// turn, round by round, so that noise of the machine meets all alike; minimum and median are told, and the ratio of medians.
+//
+// Everything happens in folders and in a network namespace of its own. What a peer needs to run on this host is done before
+// and undone afterwards (peers.go). The same is asked of all: one bundle, seccomp profile, cgroup layout and log form; nobody
+// has a pool or a cache that the other lacks.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+)
+
+func main() {
+	out := flag.String("out", "bench/out", "`folder` for report.txt, results.json and bench.svg")
+	only := flag.String("run", "", "only benchmarks whose name matches this `regexp`")
+	rounds := flag.Int("rounds", 0, "rounds of each benchmark (0: as many as each one says)")
+	inside := flag.Bool("inside", false, "this is the process inside the network namespace")
+	bins := flag.String("bin", "bin", "`folder` of tripod and tripod-oci")
+	flag.Parse()
+	var err error
+	if *inside {
+		err = bench(*out, *bins, *only, *rounds)
+	} else {
+		err = enter()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// enter runs this program again in a network namespace of its own: networks of Pods are made there, not on the host.
+func enter() error {
+	if os.Geteuid() != 0 {
+		return errors.New("containers are made by root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	signal.Ignore(os.Interrupt) // the process inside undoes what it did, then both end
+	again := exec.Command(self, append([]string{"-inside"}, os.Args[1:]...)...)
+	again.Stdout, again.Stderr = os.Stdout, os.Stderr
+	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	return again.Run()
+}
+
+func bench(out, bins, only string, rounds int) (err error) {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	bin, err := filepath.Abs(bins)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	if err := command("ip", "link", "set", "lo", "up"); err != nil {
+		return err
+	}
+	field, err := newField(bin)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, field.undo()) }()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+
+	report := Report{Machine: machine(), Versions: field.versions()}
+	report.Head(os.Stdout)
+	for _, make := range []func(*Field) ([]Benchmark, error){bundles, parallel, pods, memory, pull} {
+		list, err := make(field)
+		if err != nil {
+			return err
+		}
+		for _, b := range list {
+			if !match.MatchString(b.Name) {
+				continue
+			}
+			select {
+			case s := <-stop:
+				return fmt.Errorf("ended by %s", s)
+			default:
+			}
+			if rounds > 0 && b.Rounds > 1 {
+				b.Rounds = rounds
+			}
+			result, err := b.Run()
+			if err != nil {
+				return fmt.Errorf("%s: %w", b.Name, err)
+			}
+			result.Print(os.Stdout)
+			report.Results = append(report.Results, result)
+		}
+	}
+	return report.Write(out)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tripod/e2e"
+)
+
+const registryAddr = "127.0.0.1:5000"
+
+// Field is where the contenders meet: a folder with everybody's state, a registry with the images, and what the peers need to
+// run at all on this host.
+type Field struct {
+	dir      string
+	tripod   string // paths of our binaries
+	oci      string
+	env      []string // for tripod and podman
+	undoings []func() error
+}
+
+// newField makes the field. What it does outside its folder is taken back by undo, in reverse.
+func newField(bin string) (f *Field, err error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return nil, err
+	}
+	f = &Field{dir: dir, tripod: filepath.Join(bin, "tripod"), oci: filepath.Join(bin, "tripod-oci")}
+	f.later(func() error { return os.RemoveAll(dir) })
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.undo())
+		}
+	}()
+	for _, program := range []string{f.tripod, f.oci, "crun", "runc", "podman", "docker-registry"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, err
+		}
+	}
+	conf := map[string]string{
+		"registries.conf": fmt.Sprintf("unqualified-search-registries = [\"docker.io\"]\n[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n[[registry]]\nlocation = %q\ninsecure = true\n", registryAddr, registryAddr),
+		// Debian's podman asks for more open files than the hard limit of many hosts.
+		"containers.conf": "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\nlog_driver = \"k8s-file\"\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n",
+		"policy.json":     `{"default": [{"type": "insecureAcceptAnything"}]}`,
+		"auth.json":       "{}",
+	}
+	for name, text := range conf {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	f.env = append(os.Environ(),
+		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(dir, "registries.conf"), "CONTAINERS_CONF="+filepath.Join(dir, "containers.conf"),
+		"REGISTRY_AUTH_FILE="+filepath.Join(dir, "auth.json"),
+		"TRIPOD_ROOT="+filepath.Join(dir, "tripod"), "TRIPOD_RUN_ROOT="+filepath.Join(dir, "tripod-run"))
+	if err := f.hugetlb(); err != nil {
+		return nil, err
+	}
+	return f, f.registry()
+}
+
+func (f *Field) later(undo func() error) { f.undoings = append(f.undoings, undo) }
+
+func (f *Field) undo() error {
+	var err error
+	for i := len(f.undoings) - 1; i >= 0; i-- {
+		err = errors.Join(err, f.undoings[i]())
+	}
+	f.undoings = nil
+	return err
+}
+
+// hugetlb mounts the hugetlb controller as a hierarchy of its own where cgroup v1 is in use and hugetlb is not: crun refuses
+// a host that has a controller on v2 beside v1.
+func (f *Field) hugetlb() error {
+	const at = "/sys/fs/cgroup/hugetlb"
+	unified, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
+	if err != nil || !strings.Contains(string(unified), "hugetlb") {
+		return nil
+	}
+	if err := os.Mkdir(at, 0o755); errors.Is(err, os.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup", at, "cgroup", 0, "hugetlb"); err != nil {
+		return errors.Join(fmt.Errorf("cannot mount hugetlb for crun: %w", err), os.Remove(at))
+	}
+	f.later(func() error { return errors.Join(unix.Unmount(at, unix.MNT_DETACH), os.Remove(at)) })
+	return nil
+}
+
+func (f *Field) registry() error {
+	images, err := e2e.Images()
+	if err != nil {
+		return err
+	}
+	large, err := largeImage()
+	if err != nil {
+		return err
+	}
+	storage := filepath.Join(f.dir, "registry")
+	if err := e2e.Fill(storage, append(images, large)); err != nil {
+		return err
+	}
+	server, err := e2e.Serve(storage, registryAddr)
+	if err != nil {
+		return err
+	}
+	f.later(server.Stop)
+	return nil
+}
+
+// ours runs tripod.
+func (f *Field) ours(args ...string) (string, error) { return output(f.env, f.tripod, args...) }
+
+// podman runs podman with folders of its own.
+func (f *Field) podman(args ...string) (string, error) {
+	return output(f.env, "podman", append([]string{"--root", filepath.Join(f.dir, "podman"), "--runroot", filepath.Join(f.dir, "podman-run")}, args...)...)
+}
+
+// versions names every program that is compared, as it names itself.
+func (f *Field) versions() []string {
+	var list []string
+	for _, c := range [][]string{{f.tripod, "version"}, {"crun", "--version"}, {"runc", "--version"}, {"podman", "--version"}, {"conmon", "--version"}} {
+		out, err := output(nil, c[0], c[1:]...)
+		if err != nil {
+			out = err.Error()
+		}
+		line, _, _ := strings.Cut(out, "\n")
+		list = append(list, line)
+	}
+	return list
+}
