@@ -1,0 +1,330 @@
+// Package container is one OCI container's life: create, start, exec, signal, kill, delete.
+//
+// A container is created when its cgroup, its namespaces, its root file system and its first process are there and
+// wait at the gate; it runs from Start until that process ends; it is gone after Delete. Whoever creates a container
+// is the parent of its processes and waits for them: a keeper for a Pod's, the OCI command line for one of its own.
+//
+// Words: the ID is the caller's name for the container. Init is its first process. An exec is any later one.
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/birth"
+	"tripod/internal/cgroup"
+	"tripod/internal/plan"
+)
+
+// Config is what a container is created from.
+type Config struct {
+	ID   string
+	Spec *specs.Spec
+	Root plan.Rootfs
+	Host Host
+	// CgroupPath is the container's own, below each hierarchy's mount point; "" leaves it in the caller's.
+	CgroupPath string
+	// Namespaces are held descriptors, used instead of the spec's paths.
+	Namespaces map[specs.LinuxNamespaceType]*os.File
+	// Stdio are the standard streams; nil is /dev/null. With a terminal they are not used.
+	Stdio [3]*os.File
+	// OwnStdio says which of them are the caller's own pipes: they are given to the container's user, so that it can
+	// open /dev/stdout anew. Never so for a file that others use, such as /dev/null.
+	OwnStdio [3]bool
+}
+
+// Container is a created container. Its methods are for one goroutine.
+type Container struct {
+	Process
+	ID    string
+	Group *cgroup.Group // nil without a cgroup of its own
+
+	spec  *specs.Spec
+	host  Host
+	child *birth.Child
+}
+
+// Process is a process of a container.
+type Process struct {
+	Pid     int
+	PidFD   *os.File
+	Console *os.File // master of its terminal, or nil; the caller's to close
+}
+
+// ErrStarted says that a container has left its gate already.
+var ErrStarted = errors.New("already started")
+
+// Create makes the container and leaves its first process at the gate. On error nothing of it is left.
+func Create(cfg Config) (_ *Container, err error) {
+	c := &Container{ID: cfg.ID, spec: cfg.Spec, host: cfg.Host}
+	defer func() {
+		if err != nil {
+			c.undo()
+		}
+	}()
+	given := newFiles()
+	defer given.close()
+	facts := cfg.Host.facts(cfg.Spec)
+	facts.ChownStd = cfg.OwnStdio
+	if cfg.CgroupPath != "" {
+		facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
+	} else {
+		facts.Cgroup = cfg.Host.cgroupFacts("")
+	}
+	if c.Group, err = group(cfg); err != nil {
+		return nil, err
+	}
+	if err := given.cgroup(c.Group, &facts); err != nil {
+		return nil, err
+	}
+	if err := given.namespaces(cfg); err != nil {
+		return nil, err
+	}
+	if err := given.stdio(cfg.Stdio); err != nil {
+		return nil, err
+	}
+	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
+		return nil, fmt.Errorf("root.path: %s is no directory, or a symbolic link to one", r)
+	}
+	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Gated: true})
+	if err != nil {
+		return nil, err
+	}
+	if c.child, err = birth.Start(p, given.fds); err != nil {
+		return nil, err
+	}
+	if err := c.child.Ready(); err != nil {
+		return nil, err
+	}
+	if p.Console {
+		if c.Console, err = takeConsole(c.child, cfg.Spec.Process.ConsoleSize); err != nil {
+			return nil, err
+		}
+	}
+	c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.PidFD), "pidfd")
+	return c, nil
+}
+
+// group makes and limits the container's cgroup. Limits come before the first process: there is no moment without them.
+func group(cfg Config) (*cgroup.Group, error) {
+	if cfg.CgroupPath == "" {
+		return nil, nil
+	}
+	g, err := cgroup.Make(cfg.Host.Cgroup, cfg.CgroupPath)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Spec.Linux != nil {
+		if err := g.Limit(cfg.Spec.Linux.Resources); err != nil {
+			return nil, errors.Join(err, g.Remove())
+		}
+	}
+	return g, nil
+}
+
+// undo removes what a failed Create made.
+func (c *Container) undo() {
+	if c.child != nil {
+		c.child.Abort()
+	}
+	if c.Console != nil {
+		c.Console.Close()
+	}
+	if c.Group != nil {
+		_ = c.Group.Kill()
+		_ = c.Group.Remove()
+	}
+}
+
+// Start opens the gate and returns when the first process has become the container's program. If it cannot, the
+// process is gone, and the error is a *birth.StepError; ExitCode has the exit code for it.
+func (c *Container) Start() error {
+	if c.child == nil {
+		return fmt.Errorf("cannot start container %s: %w", c.ID, ErrStarted)
+	}
+	child := c.child
+	c.child = nil
+	return child.Go()
+}
+
+// ExecConfig is what a further process of a container is made from.
+type ExecConfig struct {
+	Process  *specs.Process
+	Stdio    [3]*os.File // nil is /dev/null
+	OwnStdio [3]bool
+}
+
+// Exec runs a further process in the running container c: in all of its namespaces and its cgroup. The process is the
+// caller's child, to be waited for before the container's init, or the PID namespace never ends.
+func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
+	given := newFiles()
+	defer given.close()
+	facts := plan.Facts{LastCap: c.host.LastCap, NoFile: c.host.NoFile, ChownStd: cfg.OwnStdio}
+	if err := given.cgroup(c.Group, &facts); err != nil {
+		return nil, err
+	}
+	if err := given.stdio(cfg.Stdio); err != nil {
+		return nil, err
+	}
+	given.fds[plan.InitFile] = int(c.PidFD.Fd())
+	apart, err := apart(c.Pid)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at container %s: %w", c.ID, err)
+	}
+	in := plan.ExecInput{Process: cfg.Process, Namespaces: apart, Facts: facts}
+	if c.spec.Linux != nil {
+		in.Seccomp = c.spec.Linux.Seccomp
+	}
+	p, err := plan.CompileExec(in)
+	if err != nil {
+		return nil, err
+	}
+	child, err := birth.Start(p, given.fds)
+	if err != nil {
+		return nil, err
+	}
+	proc := &Process{}
+	if p.Console {
+		if err := child.Ready(); err != nil {
+			return nil, err
+		}
+		if proc.Console, err = takeConsole(child, cfg.Process.ConsoleSize); err != nil {
+			child.Abort()
+			return nil, err
+		}
+		err = child.Go()
+	} else {
+		err = child.Run()
+	}
+	if err != nil {
+		if proc.Console != nil {
+			proc.Console.Close()
+		}
+		return nil, err
+	}
+	proc.Pid, proc.PidFD = child.Pid, os.NewFile(uintptr(child.PidFD), "pidfd")
+	return proc, nil
+}
+
+// apart are the flags of the namespaces that a process does not share with the caller.
+func apart(pid int) (flags uintptr, err error) {
+	for _, n := range []struct {
+		name string
+		flag uintptr
+	}{
+		{"user", unix.CLONE_NEWUSER}, {"mnt", unix.CLONE_NEWNS}, {"pid", unix.CLONE_NEWPID}, {"net", unix.CLONE_NEWNET},
+		{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME},
+	} {
+		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, n.name))
+		if err != nil {
+			if n.name == "time" && errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			return 0, err
+		}
+		if ours, err := os.Readlink("/proc/self/ns/" + n.name); err != nil || ours != theirs {
+			flags |= n.flag
+		}
+	}
+	return flags, nil
+}
+
+// Signal sends a signal to the process. One that has ended is os.ErrProcessDone.
+func (p *Process) Signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(int(p.PidFD.Fd()), sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Kill kills every process of the container's cgroup, or only its init when it has none of its own.
+func (c *Container) Kill() error {
+	if c.Group == nil {
+		if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		return nil
+	}
+	return c.Group.Kill()
+}
+
+// Delete removes what is left of a container whose init has been waited for: it kills stragglers and removes the
+// cgroup. It may be called again.
+func (c *Container) Delete() error {
+	if c.child != nil {
+		c.child.Abort()
+		c.child = nil
+	} else if c.PidFD != nil {
+		c.PidFD.Close()
+	}
+	if c.Group == nil {
+		return nil
+	}
+	if err := c.Group.Kill(); err != nil {
+		return err
+	}
+	return c.Group.Remove()
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int         // its exit code, or 128 plus the signal
+	Signal unix.Signal // that ended it, or 0
+}
+
+// Wait waits for the process, a child of the caller.
+func (p *Process) Wait() (Exit, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return Exit{}, fmt.Errorf("cannot wait for process %d: %w", p.Pid, err)
+		}
+		return ExitOf(ws), nil
+	}
+}
+
+// ExitOf reads a wait status.
+func ExitOf(ws unix.WaitStatus) Exit {
+	if ws.Signaled() {
+		return Exit{Code: 128 + int(ws.Signal()), Signal: ws.Signal()}
+	}
+	return Exit{Code: ws.ExitStatus()}
+}
+
+// The exit codes of a container that could not be started, as docker has them.
+const (
+	ExitTool         = 125 // the runtime could not
+	ExitCannotInvoke = 126 // the command is there and cannot be executed
+	ExitNotFound     = 127 // there is no such command
+)
+
+// ExitCode is the exit code that tells an error of Start or Exec.
+func ExitCode(err error) int {
+	var step *birth.StepError
+	if !errors.As(err, &step) || step.Call != plan.Execve {
+		return ExitTool
+	}
+	if errors.Is(step.Errno, unix.ENOENT) || errors.Is(step.Errno, unix.ENOTDIR) {
+		return ExitNotFound
+	}
+	return ExitCannotInvoke
+}
+
+// CheckID refuses a name that cannot be a container's: it becomes part of paths and of log lines.
+func CheckID(id string) error {
+	if id == "" || len(id) > 1024 || id == "." || id == ".." ||
+		strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.") != "" {
+		return fmt.Errorf("cannot name a container %q: letters, digits and _ + - . only", id)
+	}
+	return nil
+}

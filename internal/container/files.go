@@ -1,0 +1,122 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/birth"
+	"tripod/internal/cgroup"
+	"tripod/internal/plan"
+)
+
+// files collects the descriptors that a plan's Given files are, and closes those that it opened itself.
+type files struct {
+	fds map[string]int
+	own []int
+	end []func()
+}
+
+func newFiles() *files { return &files{fds: map[string]int{}} }
+
+func (f *files) close() {
+	for _, fd := range f.own {
+		unix.Close(fd)
+	}
+	for _, end := range f.end {
+		end()
+	}
+}
+
+// cgroup opens what a child needs to join g, and notes it in facts.
+func (f *files) cgroup(g *cgroup.Group, facts *plan.Facts) error {
+	if g == nil {
+		return nil
+	}
+	j, err := g.Join()
+	if err != nil {
+		return err
+	}
+	f.end = append(f.end, j.Close)
+	for i, t := range j.V1 {
+		f.fds[fmt.Sprint("cgroup:", i)] = int(t.Fd())
+	}
+	facts.Cgroup.Tasks = len(j.V1)
+	if j.Unified != nil {
+		facts.Cgroup.Into = true
+		f.fds["cgroup:into"] = int(j.Unified.Fd())
+	}
+	return nil
+}
+
+// namespaces hands in those that the caller holds, and makes the user namespace if the spec wants a new one.
+func (f *files) namespaces(cfg Config) error {
+	for typ, file := range cfg.Namespaces {
+		f.fds[plan.NamespaceFile(typ)] = int(file.Fd())
+	}
+	if cfg.Spec.Linux == nil {
+		return nil
+	}
+	for i, n := range cfg.Spec.Linux.Namespaces {
+		name := plan.NamespaceFile(n.Type)
+		if _, held := f.fds[name]; held || n.Type != specs.UserNamespace {
+			continue
+		}
+		var fd int
+		var err error
+		if n.Path != "" {
+			fd, err = unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		} else {
+			fd, err = birth.UserNamespace(cfg.Spec.Linux.UIDMappings, cfg.Spec.Linux.GIDMappings)
+		}
+		if err != nil {
+			return fmt.Errorf("linux.namespaces[%d]: %w", i, err)
+		}
+		f.own = append(f.own, fd)
+		f.fds[name] = fd
+	}
+	return nil
+}
+
+// stdio hands in the standard streams. A missing one is the host's /dev/null.
+func (f *files) stdio(list [3]*os.File) error {
+	devnull := -1
+	for i, name := range []string{plan.Stdin, plan.Stdout, plan.Stderr} {
+		if list[i] != nil {
+			f.fds[name] = int(list[i].Fd())
+			continue
+		}
+		if devnull < 0 {
+			fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return fmt.Errorf("cannot open /dev/null: %w", err)
+			}
+			devnull = fd
+			f.own = append(f.own, fd)
+		}
+		f.fds[name] = devnull
+	}
+	return nil
+}
+
+// takeConsole takes the terminal's master from a child at its gate and gives it its first size.
+func takeConsole(child *birth.Child, size *specs.Box) (*os.File, error) {
+	fd, err := child.Console()
+	if err != nil {
+		return nil, err
+	}
+	if size != nil {
+		err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(size.Height), Col: uint16(size.Width)})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot size terminal: %w", err), unix.Close(fd))
+		}
+	}
+	// Reads of a master are to be waited for by poll, and to end when its file is closed.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use terminal: %w", err), unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), "terminal"), nil
+}

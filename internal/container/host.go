@@ -1,0 +1,108 @@
+package container
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tripod/internal/cgroup"
+	"tripod/internal/plan"
+)
+
+// Host is what containers depend on and no spec says. It does not change while the host is up: look once.
+type Host struct {
+	Cgroup  cgroup.Host
+	LastCap int         // the kernel's highest capability
+	NoFile  plan.Rlimit // RLIMIT_NOFILE that processes get whose spec names none
+}
+
+// Look reads the facts of this host.
+func Look() (Host, error) {
+	groups, err := cgroup.Detect()
+	if err != nil {
+		return Host{}, err
+	}
+	last, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return Host{}, fmt.Errorf("cannot read the kernel's capabilities: %w", err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(last)))
+	if err != nil || n < 0 || n > 63 {
+		return Host{}, fmt.Errorf("cannot read the kernel's capabilities: %q", last)
+	}
+	h := Host{Cgroup: groups, LastCap: n}
+	var r unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &r); err == nil {
+		h.NoFile = nofile(r)
+	}
+	return h, nil
+}
+
+// nofile undoes what the Go runtime did to its own soft limit at start: it raises it to just below the hard one. What
+// it was before is not known then, and the world's default is 1024.
+func nofile(r unix.Rlimit) plan.Rlimit {
+	soft := r.Cur
+	if r.Max > 0 && soft == r.Max-1 {
+		soft = min(1024, r.Max)
+	}
+	return plan.Rlimit{Soft: soft, Hard: r.Max}
+}
+
+// facts are those of this host that a spec's plan depends on.
+func (h Host) facts(spec *specs.Spec) plan.Facts {
+	f := plan.Facts{LastCap: h.LastCap, NoFile: h.NoFile, Kinds: map[string]plan.Kind{}}
+	for _, m := range spec.Mounts {
+		if m.Source != "" && strings.HasPrefix(m.Source, "/") {
+			f.Kinds[m.Source] = kind(m.Source, unix.Stat)
+		}
+	}
+	if spec.Linux == nil {
+		return f
+	}
+	// /proc and /sys are the same kernel's inside as outside. A path of the image is looked at by the child.
+	for _, list := range [][]string{spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths} {
+		for _, p := range list {
+			if strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/") {
+				f.Kinds[p] = kind(p, unix.Lstat)
+			}
+		}
+	}
+	return f
+}
+
+func kind(path string, stat func(string, *unix.Stat_t) error) plan.Kind {
+	var st unix.Stat_t
+	switch err := stat(path, &st); {
+	case err != nil:
+		return plan.Missing
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return plan.Dir
+	}
+	return plan.Regular
+}
+
+// cgroupFacts are how a container whose cgroup is at path sees the host's hierarchies.
+func (h Host) cgroupFacts(path string) plan.Cgroup {
+	c := plan.Cgroup{Path: path}
+	for _, y := range h.Cgroup.Hierarchies {
+		if y.Unified {
+			c.Unified = y.Mountpoint
+			continue
+		}
+		v := plan.Hierarchy{Mountpoint: y.Mountpoint, Name: y.Mountpoint[strings.LastIndexByte(y.Mountpoint, '/')+1:]}
+		if len(y.Controllers) == 0 {
+			v.Data = "none," + y.Name
+		} else {
+			v.Data = strings.Join(y.Controllers, ",")
+			if len(y.Controllers) > 1 {
+				v.Links = y.Controllers
+			}
+		}
+		c.V1 = append(c.V1, v)
+	}
+	return c
+}
