@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"tripod/e2e"
 	"tripod/tools/debian"
 )
 
@@ -26,6 +28,7 @@ const diskSize = "6G"
 // secondInit makes the machine what a Debian with systemd would be, as far as containers see it, and runs the tests.
 const secondInit = `#!/bin/bash
 export PATH=/opt/tripod:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LANG=C.UTF-8 TRIPOD_VM=1
+[ ! -d /opt/registry ] || export TRIPOD_E2E_REGISTRY=/opt/registry
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
@@ -94,6 +97,15 @@ func stage(root string, k Kernel, packages []string, run string) ([]string, erro
 	}
 	if bins, _ := filepath.Glob("bin/tripod*"); len(bins) > 0 {
 		if err := command("cp", append(bins, filepath.Join(root, "opt/tripod"))...); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(packages, "e2e") {
+		images, err := e2e.Images()
+		if err != nil {
+			return nil, err
+		}
+		if err := e2e.Fill(filepath.Join(root, "opt/registry"), images); err != nil {
 			return nil, err
 		}
 	}
