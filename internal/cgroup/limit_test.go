@@ -35,7 +35,8 @@ func TestOOMKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Memory.Limit != 32<<20 || s.Memory.Peak < 16<<20 || s.Memory.Peak > 32<<20 {
+	// Charges that must not fail (page tables, slab) may go past the limit by some pages on v2.
+	if s.Memory.Limit != 32<<20 || s.Memory.Peak < 16<<20 || s.Memory.Peak > 33<<20 {
 		t.Errorf("memory: %+v", s.Memory)
 	}
 }
