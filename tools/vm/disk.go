@@ -49,9 +49,10 @@ while read -r id dir args; do
 	echo
 	echo "@@ begin $id $(uname -r)"
 	cd "/src/$dir"
-	timeout -k 10 1200 "/tests/$id" $args </dev/null 2>&1
+	rc=0
+	timeout -k 10 1200 "/tests/$id" $args </dev/null 2>&1 || rc=$?
 	echo
-	echo "@@ end $id $?"
+	echo "@@ end $id $rc"
 done <list
 echo "@@ all done"
 sync

@@ -34,7 +34,7 @@ func Read(console io.Reader, expected []string) Result {
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		line := strings.TrimRight(lines.Text(), "\r")
-		mark, rest, _ := strings.Cut(strings.TrimPrefix(line, "@@ "), " ")
+		_, rest, _ := strings.Cut(strings.TrimPrefix(line, "@@ "), " ")
 		switch {
 		case line == "@@ all done":
 			r.Ended = true
@@ -51,7 +51,7 @@ func Read(console io.Reader, expected []string) Result {
 			}
 			r.add(*at)
 			at = nil
-		case at == nil || mark == "":
+		case at == nil:
 		case strings.HasPrefix(line, "--- PASS: "):
 			at.Passed++
 			since = nil
