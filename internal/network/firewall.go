@@ -174,19 +174,21 @@ func nfproto(family byte) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}}}
 }
 
-// Which address of a packet is meant.
+// end says which address of a packet is meant.
+type end int
+
 const (
-	source      = true
-	destination = false
+	source end = iota
+	destination
 )
 
 // inSubnet matches packets whose source or destination is in p.
-func inSubnet(p netip.Prefix, from bool) []expr.Any {
+func inSubnet(p netip.Prefix, which end) []expr.Any {
 	family, size, offset := byte(unix.NFPROTO_IPV4), uint32(4), uint32(12)
 	if p.Addr().Is6() {
 		family, size, offset = unix.NFPROTO_IPV6, 16, 8
 	}
-	if from == destination {
+	if which == destination {
 		offset += size
 	}
 	mask := make([]byte, size)

@@ -140,8 +140,6 @@ type testPod struct {
 	*Result
 }
 
-func (p testPod) ip() netip.Addr { return p.IPs[0] }
-
 func (h *testHost) attach(t testing.TB, cfg Config, uid string, ports ...Port) testPod {
 	t.Helper()
 	ns := newNetNS(t)
@@ -253,3 +251,32 @@ func tool(t testing.TB, name string, args ...string) string {
 }
 
 func to(ip netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(ip, port) }
+
+// lureLoopback makes the calling thread's namespace treat 127.0.0.1 as an address beyond gateway, as an attacker with its
+// own stack can.
+func lureLoopback(link string, gateway netip.Addr) error {
+	for _, name := range []string{"all", link} {
+		if _, err := setSysctl(confName("ipv4", name, "route_localnet"), "1"); err != nil {
+			return err
+		}
+	}
+	l, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	addresses, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if err := netlink.AddrDel(l, &a); err != nil {
+			return err
+		}
+	}
+	dst := &net.IPNet{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}
+	out, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: gateway.AsSlice(), LinkIndex: out.Attrs().Index})
+}

@@ -299,6 +299,14 @@ func labelVeth(pod *pod) ask {
 	if len(pod.IPs) > 1 {
 		attrs = append(attrs, spec)
 	}
+	if len(pod.Ports) > 0 {
+		// With net.bridge.bridge-nf-call-iptables the bridge itself leads a Pod's packet for its own host port back to it, and
+		// without hairpin mode it would not send a frame out where it came in.
+		port := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+		port.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, []byte("bridge"))
+		port.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(nl.IFLA_BRPORT_MODE, nl.Uint8Attr(1))
+		attrs = append(attrs, port)
+	}
 	return setLink("label link "+pod.Veth, pod.Veth, attrs...)
 }
 

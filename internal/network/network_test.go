@@ -5,8 +5,6 @@ import (
 	"testing"
 )
 
-var localhost = netip.MustParseAddr("127.0.0.1")
-
 func TestPodsReachEachOtherTheHostAndOut(t *testing.T) {
 	h := newHost(t)
 	a, b := h.attach(t, h.cfg, "a"), h.attach(t, h.cfg, "b")
@@ -22,7 +20,7 @@ func TestPodsReachEachOtherTheHostAndOut(t *testing.T) {
 		serve(t, b.netNS, network, to(any, 80))
 		serve(t, nil, network, to(any, 81))
 		serve(t, h.outside, network, to(any, 82))
-		gateway := []netip.Addr{a.Gateway, at(prefixOf(t, h.cfg).Subnet6, 1)}[i]
+		gateway := []netip.Addr{a.Gateway, at(knownNet(t, h.cfg).Subnet6, 1)}[i]
 		reaches(t, "pod to pod", a.netNS, network, to(b.IPs[i], 80), a.IPs[i])
 		reaches(t, "host to pod", nil, network, to(b.IPs[i], 80), gateway)
 		reaches(t, "pod to host", a.netNS, network, to(gateway, 81), a.IPs[i])
@@ -31,7 +29,7 @@ func TestPodsReachEachOtherTheHostAndOut(t *testing.T) {
 	}
 }
 
-func prefixOf(t *testing.T, cfg Config) *rootNet {
+func knownNet(t testing.TB, cfg Config) *rootNet {
 	t.Helper()
 	s, err := open(cfg)
 	must(t, err)

@@ -90,7 +90,7 @@ func setUp(index int, name string) ask {
 
 // setLink is the request that changes attributes of an interface found by its name.
 func setLink(what, name string, attrs ...*nl.RtAttr) ask {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0) // without NLM_F_CREATE it changes what is there
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	for _, a := range attrs {

@@ -1,0 +1,47 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"testing"
+)
+
+// BenchmarkAttach is what a Pod's start pays for its network; the namespace is made outside the clock.
+func BenchmarkAttach(b *testing.B) {
+	for _, ports := range [][]Port{nil, {{HostPort: 8080, ContainerPort: 80}}} {
+		b.Run(fmt.Sprintf("ports=%d", len(ports)), func(b *testing.B) {
+			h := newHost(b)
+			h.attach(b, h.cfg, "first")
+			for b.Loop() {
+				b.StopTimer()
+				ns := newNetNS(b)
+				b.StartTimer()
+				if _, err := Attach(context.Background(), h.cfg, Request{UID: "p", NetNS: ns.path(), Ports: ports}); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				must(b, Detach(context.Background(), h.cfg, "p"))
+				ns.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkDetach is what a Pod's end pays; most of it is the kernel's wait for packets under way (synchronize_net).
+func BenchmarkDetach(b *testing.B) {
+	h := newHost(b)
+	h.attach(b, h.cfg, "first")
+	for b.Loop() {
+		b.StopTimer()
+		ns := newNetNS(b)
+		if _, err := Attach(context.Background(), h.cfg, Request{UID: "p", NetNS: ns.path()}); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		must(b, Detach(context.Background(), h.cfg, "p"))
+		b.StopTimer()
+		ns.Close()
+		b.StartTimer()
+	}
+}
