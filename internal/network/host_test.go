@@ -280,3 +280,8 @@ func lureLoopback(link string, gateway netip.Addr) error {
 	}
 	return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: gateway.AsSlice(), LinkIndex: out.Attrs().Index})
 }
+
+func routeTo(p netip.Prefix, gateway netip.Addr) error {
+	dst := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: gateway.AsSlice()})
+}
