@@ -83,8 +83,8 @@ func (s *Store) root(img *Image) (Root, []digest.Digest, error) {
 	chains := chainIDs(img.Layers)
 	for _, chain := range chains {
 		lower := s.lower(chain)
-		if err := checkDir(lower); err != nil {
-			return Root{}, nil, fmt.Errorf("cannot use image %s: layer is gone: %w", img.name(), err)
+		if !s.trusted(chain) {
+			return Root{}, nil, fmt.Errorf("cannot use image %s: layer %s is gone; pull it again", img.name(), chain)
 		}
 		root.Lower = append([]string{lower}, root.Lower...)
 	}
@@ -109,4 +109,28 @@ func chainIDs(diffs []digest.Digest) []digest.Digest {
 		}
 	}
 	return chains
+}
+
+// readLeases are the leases of all owners. One that cannot be read is an error: what it keeps is not known.
+func (s *Store) readLeases() ([]lease, error) {
+	entries, err := os.ReadDir(s.leases())
+	if err != nil {
+		return nil, fmt.Errorf("cannot list leases: %w", err)
+	}
+	var out []lease
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".json") || strings.HasSuffix(e.Name(), pullingSuffix+".json") {
+			continue
+		}
+		var l lease
+		err := record.Get(filepath.Join(s.leases(), e.Name()), &l)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // released meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
 }

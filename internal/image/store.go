@@ -121,7 +121,7 @@ func (s *Store) newScratch() (*scratch, error) {
 // commit renames the directory to path. That somebody else was faster is no error: both made the same.
 func (t *scratch) commit(path string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, t.path, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EEXIST) {
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY) {
 		return t.discard()
 	}
 	t.dir.Close()
