@@ -160,4 +160,3 @@ func cgroupPath(spec *specs.Spec, id string) string {
 	}
 	return strings.Trim(filepath.Clean("/"+spec.Linux.CgroupsPath), "/")
 }
-

@@ -79,8 +79,14 @@ func namespace(o plan.Open) (int, error) {
 		name string
 		flag int
 	}{
-		{"pid", unix.CLONE_NEWPID}, {"network", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS},
-		{"user", unix.CLONE_NEWUSER}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME}, {"mount", unix.CLONE_NEWNS},
+		{"pid", unix.CLONE_NEWPID},
+		{"network", unix.CLONE_NEWNET},
+		{"ipc", unix.CLONE_NEWIPC},
+		{"uts", unix.CLONE_NEWUTS},
+		{"user", unix.CLONE_NEWUSER},
+		{"cgroup", unix.CLONE_NEWCGROUP},
+		{"time", unix.CLONE_NEWTIME},
+		{"mount", unix.CLONE_NEWNS},
 	} {
 		if o.Name == "ns:"+t.name && typ != t.flag {
 			unix.Close(fd)

@@ -8,8 +8,6 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"tripod/internal/seccomp"
 )
 
 // Input is what a Plan is compiled from beside the spec.
@@ -33,19 +31,22 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter, err := seccomp.Compile(spec.Linux.Seccomp)
+	filter, err := compileFilter(spec.Linux.Seccomp)
 	if err != nil {
-		return nil, fmt.Errorf("linux.seccomp: %w", err)
+		return nil, err
+	}
+	if s.user && (len(spec.Linux.UIDMappings) == 0 || len(spec.Linux.GIDMappings) == 0) {
+		return nil, fmt.Errorf("linux.uidMappings, linux.gidMappings: missing, but there is a user namespace")
 	}
 	p := &program{}
 	p.begin(in.Facts, spec.Process.Terminal)
 	p.score(spec.Process.OOMScoreAdj)
 	p.origin = "linux.namespaces"
 	p.privateView()
-	if err := p.root(in.Root, s.user); err != nil {
+	if err := p.root(in.Root, s.user, ownerOf(spec.Linux)); err != nil {
 		return nil, err
 	}
-	clone := p.join(s, spec.Linux.TimeOffsets, func() { p.stage(spec.Mounts, in.Root, s) })
+	clone := p.join(s, spec.Linux.TimeOffsets, in.Root.Mountpoint, func() { p.stage(spec.Mounts, in.Root, s) })
 	if s.fresh&unix.CLONE_NEWNET != 0 {
 		p.loopback()
 	}
@@ -88,6 +89,20 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		return nil, err
 	}
 	return p.plan(clone, in.Facts, spec.Process.Terminal), nil
+}
+
+// ownerOf is what the container's root is on the host, by the spec's mappings.
+func ownerOf(l *specs.Linux) owner {
+	return owner{hostID(l.UIDMappings), hostID(l.GIDMappings)}
+}
+
+func hostID(maps []specs.LinuxIDMapping) uint32 {
+	for _, m := range maps {
+		if m.ContainerID == 0 && m.Size > 0 {
+			return m.HostID
+		}
+	}
+	return 0
 }
 
 // plan is the finished Plan.

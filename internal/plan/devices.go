@@ -67,8 +67,12 @@ func devicesOf(spec *specs.Spec) ([]device, error) {
 
 // links are the symbolic links of /dev (config-linux.md, "Default Devices" and runtime-linux.md, "Dev symbolic links").
 var links = [][2]string{
-	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
-	{"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"},
+	{"/proc/self/fd", "fd"},
+	{"/proc/self/fd/0", "stdin"},
+	{"/proc/self/fd/1", "stdout"},
+	{"/proc/self/fd/2", "stderr"},
+	{"/proc/kcore", "core"},
+	{"pts/ptmx", "ptmx"},
 }
 
 // populate fills /dev. A bind of the host's /dev is left as it is. In a user namespace nodes cannot be made: the

@@ -5,8 +5,6 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"tripod/internal/seccomp"
 )
 
 // ExecInput is what the Plan of a further process in a running container is compiled from.
@@ -28,9 +26,9 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	if proc.ApparmorProfile != "" || proc.SelinuxLabel != "" {
 		return nil, fmt.Errorf("process.apparmorProfile, process.selinuxLabel: not implemented")
 	}
-	filter, err := seccomp.Compile(in.Seccomp)
+	filter, err := compileFilter(in.Seccomp)
 	if err != nil {
-		return nil, fmt.Errorf("linux.seccomp: %w", err)
+		return nil, err
 	}
 	p := &program{}
 	p.begin(in.Facts, proc.Terminal)

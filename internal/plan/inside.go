@@ -17,7 +17,7 @@ const (
 	rFile                  // a file of the host or of /proc
 	rMaster                // the terminal's two ends
 	rSlave
-	rDev // the container's /dev
+	rScratch // the tmpfs beside the root of a user namespace
 )
 
 const (

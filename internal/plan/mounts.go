@@ -35,7 +35,7 @@ func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			err = p.cgroupMount(m, o, f.Cgroup, s.has(unix.CLONE_NEWCGROUP))
 		case staged(m.Type, s):
-			p.unstage(m, r, o)
+			p.unstage(m, o)
 		default:
 			if m.Type == "tmpfs" && o.flags&unix.MS_RDONLY != 0 {
 				o.flags &^= unix.MS_RDONLY
@@ -73,10 +73,9 @@ func (p *program) stage(mounts []specs.Mount, r Rootfs, s spaces) {
 	}
 }
 
-func (p *program) unstage(m specs.Mount, r Rootfs, o options) {
+func (p *program) unstage(m specs.Mount, o options) {
 	p.dir(m.Destination)
-	at := path.Join(r.Mountpoint, m.Type)
-	p.add("clone "+at, OpenTree, cwd, Text(at), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
+	p.add("clone "+m.Type, OpenTree, Result(rScratch), Text(m.Type), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
 	if set, _ := o.attributes(); set != 0 {
 		p.attr("set attributes of "+m.Destination, Result(rTree), 0, set, 0, 0)
 	}

@@ -90,7 +90,7 @@ func NamespaceFile(t specs.LinuxNamespaceType) string { return "ns:" + string(t)
 
 // join enters and makes namespaces. Named ones come first, while the child still is the host's root and may enter
 // whatever user namespace they belong to; then the user namespace; then the new ones, which belong to it.
-func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, stage func()) uint64 {
+func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, scratch string, stage func()) uint64 {
 	for _, j := range s.joined {
 		p.origin = j.origin
 		ns := p.open(Open{Name: NamespaceFile(j.typ), Kind: Namespace, Path: j.path})
@@ -99,9 +99,22 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, stage
 	p.origin = "linux.namespaces"
 	if s.user {
 		stage()
+		// A descriptor stays in the mount namespace that it was opened in; the working directory comes along. Names
+		// are of no use: the user namespace's root may not pass through the host's private directories.
+		if scratch != "" {
+			p.add("enter "+scratch, Chdir, Text(scratch))
+		}
 		p.add("join user namespace", Setns, File("ns:user"), Int(unix.CLONE_NEWUSER))
 		p.becomeRoot()
 		p.add("new mount namespace of the user namespace", Unshare, Int(unix.CLONE_NEWNS))
+		if scratch != "" {
+			const dir = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+			p.add("open "+scratch, Openat, cwd, Text("."), Int(dir)).save(rScratch)
+			p.add("open root", Openat, Result(rScratch), Text("merged"), Int(dir)).save(rDest)
+			// What a user namespace was given is locked and cannot be pivoted to; a bind of it is its own.
+			p.add("clone root", OpenTree, Result(rDest), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath|unix.AT_RECURSIVE))).save(rRoot)
+			p.attach("bind root on itself", Result(rRoot))
+		}
 	}
 	for _, n := range []struct {
 		flag uintptr

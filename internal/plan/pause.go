@@ -32,7 +32,7 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p.begin(in.Facts, false)
 	p.origin = "sandbox"
 	p.privateView()
-	clone := p.join(s, nil, func() {})
+	clone := p.join(s, nil, "", func() {})
 	if s.fresh&unix.CLONE_NEWNET != 0 {
 		p.loopback()
 	}

@@ -145,13 +145,25 @@ func (p *program) signals() {
 	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
 }
 
+// compileFilter turns the spec's seccomp profile into a program; nil stays nil.
+func compileFilter(profile *specs.LinuxSeccomp) (*seccomp.Filter, error) {
+	if profile == nil {
+		return nil, nil
+	}
+	f, err := seccomp.Compile(profile)
+	if err != nil {
+		return nil, fmt.Errorf("linux.seccomp: %w", err)
+	}
+	return f, nil
+}
+
 // filter loads the seccomp program.
 func (p *program) filter(f *seccomp.Filter) {
 	p.origin = "linux.seccomp"
 	b := make([]byte, 8*len(f.Program))
 	for i, in := range f.Program {
 		binary.NativeEndian.PutUint16(b[8*i:], in.Code)
-		b[8*i+2], b[8*i+3] = in.JT, in.JF
+		b[8*i+2], b[8*i+3] = in.Jt, in.Jf
 		binary.NativeEndian.PutUint32(b[8*i+4:], in.K)
 	}
 	p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(f.Program)), Seccomp,

@@ -15,38 +15,48 @@ func (p *program) privateView() {
 		sh("mount --make-rprivate /")
 }
 
-// root mounts the container's / on r.Mountpoint (or on r.Path itself) and keeps it in rRoot. With mapped, the layers
-// are clones whose owners are mapped by the user namespace "ns:user": an overlay itself cannot be (EINVAL).
-func (p *program) root(r Rootfs, mapped bool) error {
+// owner is the host's ids of a container's root.
+type owner struct{ uid, gid uint32 }
+
+// root mounts the container's / on r.Mountpoint (or on r.Path itself) and keeps it in rRoot. With mapped, the lower
+// layers are clones whose owners are mapped by the user namespace "ns:user": an overlay itself cannot be (EINVAL). The
+// upper one is the container's alone: it holds the host's ids, and its top belongs to owner.
+func (p *program) root(r Rootfs, mapped bool, owner owner) error {
 	p.origin = "root"
-	if r.Path != "" {
-		p.open(Open{Name: "root", Kind: Tree, Path: r.Path, Recursive: true, Propagation: unix.MS_PRIVATE, Idmap: idmapOf(mapped)})
-		p.add("mount root file system", MoveMount, File("root"), empty, cwd, Text(r.Path), Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).
-			sh("mount --rbind", quote(r.Path), quote(r.Path))
-		p.openRoot(r.Path)
-		return nil
-	}
-	if len(r.Lower) == 0 {
+	if r.Path == "" && len(r.Lower) == 0 {
 		return fmt.Errorf("root: no directory and no layers")
 	}
-	if r.Mountpoint == "" {
-		return fmt.Errorf("root: no mount point for the layers")
+	if r.Mountpoint == "" && (r.Path == "" || mapped) {
+		return fmt.Errorf("root: no mount point for it")
 	}
 	at := r.Mountpoint
-	lower, upper, work := r.Lower, r.Upper, r.Work
+	if r.Path != "" && !mapped {
+		at = r.Path
+	}
 	if r.Scratch || mapped {
 		at = path.Join(r.Mountpoint, "merged")
-		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(r.Mountpoint), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0700")).
-			sh("mount -t tmpfs -o mode=0700 tmpfs", quote(r.Mountpoint))
+		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(r.Mountpoint), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0755")).
+			sh("mount -t tmpfs -o mode=0755 tmpfs", quote(r.Mountpoint))
 		p.mkdir(at)
 	}
+	if r.Path != "" {
+		p.open(Open{Name: "root", Kind: Tree, Path: r.Path, Recursive: true, Propagation: unix.MS_PRIVATE, Idmap: idmapOf(mapped)})
+		p.add("mount root file system", MoveMount, File("root"), empty, cwd, Text(at), Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).
+			sh("mount --rbind", quote(r.Path), quote(at))
+		p.openRoot(at)
+		return nil
+	}
+	lower, upper, work := r.Lower, r.Upper, r.Work
 	if mapped {
-		lower, upper, work = p.mappedLayers(r)
+		lower = p.mappedLayers(r)
 	}
 	if r.Scratch {
 		upper, work = path.Join(r.Mountpoint, "upper"), path.Join(r.Mountpoint, "work")
 		p.mkdir(upper)
 		p.mkdir(work)
+	}
+	if mapped && upper != "" {
+		p.add("own "+upper, Fchownat, cwd, Text(upper), Int(owner.uid), Int(owner.gid), Int(unix.AT_SYMLINK_NOFOLLOW))
 	}
 	p.overlay(lower, upper, work, at)
 	p.openRoot(at)
@@ -64,24 +74,17 @@ func (p *program) mkdir(dir string) {
 	p.add("make "+dir, Mkdirat, cwd, Text(dir), Int(0o755)).sh("mkdir", quote(dir))
 }
 
-// mappedLayers attaches an idmapped clone of every layer, and of the directory that holds upper and work, below the
-// mount point's scratch tmpfs.
-func (p *program) mappedLayers(r Rootfs) (lower []string, upper, work string) {
-	place := func(name, host string) string {
+// mappedLayers attaches an idmapped clone of every lower layer below the mount point's scratch tmpfs.
+func (p *program) mappedLayers(r Rootfs) (lower []string) {
+	for i, host := range r.Lower {
+		name := fmt.Sprint("l", i)
 		at := path.Join(r.Mountpoint, name)
 		p.mkdir(at)
 		tree := p.open(Open{Name: "layer:" + name, Kind: Tree, Path: host, Propagation: unix.MS_PRIVATE, Idmap: "ns:user"})
 		p.add("attach layer "+name, MoveMount, tree, empty, cwd, Text(at), Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-		return at
+		lower = append(lower, at)
 	}
-	for i, l := range r.Lower {
-		lower = append(lower, place(fmt.Sprint("l", i), l))
-	}
-	if r.Upper != "" && !r.Scratch {
-		at := place("u", path.Dir(r.Upper))
-		upper, work = path.Join(at, path.Base(r.Upper)), path.Join(at, path.Base(r.Work))
-	}
-	return lower, upper, work
+	return lower
 }
 
 // overlay mounts the layers at. mount(2) takes one page of data: layers are named relative to the directory that they
