@@ -57,7 +57,8 @@ func message() {
 // ipcNoWait is IPC_NOWAIT of <linux/ipc.h>.
 const ipcNoWait = 0o4000
 
-// listen is the program "listen ADDR TEXT": it answers every connection with TEXT and hangs up.
+// listen is the program "listen ADDR TEXT": it answers every connection with "TEXT for ADDRESS", the address it came from, and
+// hangs up.
 func listen() {
 	if len(os.Args) != 3 {
 		fail("usage: listen ADDR TEXT")
@@ -71,7 +72,8 @@ func listen() {
 		if err != nil {
 			fail("%v", err)
 		}
-		fmt.Fprintln(conn, os.Args[2])
+		from, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+		fmt.Fprintf(conn, "%s for %s\n", os.Args[2], from)
 		conn.Close()
 	}
 }
