@@ -17,13 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Annotations with which a Pod asks for what the Pod API has no field for.
-const (
-	AnnotationUser   = "tripod/user"       // USER[:GROUP] by name, of every container that sets no runAsUser
-	AnnotationUserNS = "tripod/userns"     // "container": a user namespace for each container
-	AnnotationPids   = "tripod/pids-limit" // most tasks of each container; -1 is no limit
-)
-
 // ErrNoCommand says that neither container nor image has a command.
 var ErrNoCommand = errors.New("no command: neither the container nor its image has one")
 

@@ -11,6 +11,8 @@ import (
 	resourceval "k8s.io/kubernetes/pkg/api/v1/resource"
 	"k8s.io/kubernetes/pkg/fieldpath"
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
+
+	"tripod/internal/manifest"
 )
 
 // variable is one of the environment.
@@ -127,13 +129,13 @@ func (b *builder) env(own []variable, home string) []string {
 
 // pidsLimit gives the most tasks of a container, 0 for no limit.
 func (b *builder) pidsLimit() (int64, error) {
-	word, asked := b.Pod.Annotations[AnnotationPids]
+	word, asked := b.Pod.Annotations[manifest.AnnotationPids]
 	if !asked {
 		return max(b.PidsLimit, 0), nil
 	}
 	n, err := strconv.ParseInt(word, 10, 32)
 	if err != nil || n == 0 || n < -1 {
-		return 0, fmt.Errorf("annotation %s: %q is not a number of tasks from 1 on, or -1", AnnotationPids, word)
+		return 0, fmt.Errorf("annotation %s: %q is not a number of tasks from 1 on, or -1", manifest.AnnotationPids, word)
 	}
 	return max(n, 0), nil
 }

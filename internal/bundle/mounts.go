@@ -141,13 +141,24 @@ func (b *builder) volumeMounts() ([]specs.Mount, error) {
 		default:
 			options = append(options, "rw")
 		}
-		if b.sandbox.User != OfHost {
-			// The files of a volume belong, inside, to the same ids as outside (KEP-127).
+		if b.isMapped(v.Name) {
 			options = append(options, "idmap")
 		}
 		mounts = append(mounts, specs.Mount{Destination: path.Join("/", v.MountPath), Type: "bind", Source: source, Options: options})
 	}
 	return mounts, nil
+}
+
+// isMapped tells whether the files of a volume belong inside to the same ids as outside of the container's user namespace
+// (KEP-127). The emptyDirs of a Pod with one user namespace need no mapping: they are made for its ids.
+func (b *builder) isMapped(volume string) bool {
+	switch b.sandbox.User {
+	case OfHost:
+		return false
+	case OfContainer:
+		return true
+	}
+	return !slices.ContainsFunc(b.Pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && v.EmptyDir != nil })
 }
 
 func propagation(mode *corev1.MountPropagationMode) string {

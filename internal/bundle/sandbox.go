@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"tripod/internal/manifest"
 )
 
 // Owner says whose a namespace is.
@@ -57,11 +59,11 @@ func SandboxOf(pod *corev1.Pod) (Sandbox, error) {
 	case isTrue(pod.Spec.ShareProcessNamespace):
 		s.PID = OfPod
 	}
-	switch word := pod.Annotations[AnnotationUserNS]; {
+	switch word := pod.Annotations[manifest.AnnotationUserNS]; {
 	case word == string(OfContainer):
 		s.User = OfContainer
 	case word != "":
-		return s, fmt.Errorf("annotation %s: %q is not \"container\"", AnnotationUserNS, word)
+		return s, fmt.Errorf("annotation %s: %q is not \"container\"", manifest.AnnotationUserNS, word)
 	case pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers:
 		s.User = OfPod
 	}

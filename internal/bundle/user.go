@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
+
+	"tripod/internal/manifest"
 )
 
 // identity is who a container runs as.
@@ -28,8 +30,8 @@ func (b *builder) user() (identity, error) {
 	own, pod := securityOf(b.Container), podSecurityOf(b.Pod)
 	asked := firstOf(own.RunAsUser, pod.RunAsUser)
 	word, source := b.Image.Config.User, "the image's user"
-	if name := b.Pod.Annotations[AnnotationUser]; name != "" {
-		word, source = name, "annotation "+AnnotationUser
+	if name := b.Pod.Annotations[manifest.AnnotationUser]; name != "" {
+		word, source = name, "annotation "+manifest.AnnotationUser
 	}
 	if asked != nil {
 		word, source = strconv.FormatInt(*asked, 10), "runAsUser"

@@ -27,6 +27,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 	corek8s "k8s.io/kubernetes/pkg/apis/core/v1"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+	k8scapabilities "k8s.io/kubernetes/pkg/capabilities"
 )
 
 // object is what the six kinds have in common.
@@ -104,6 +105,8 @@ func findKind(apiVersion, name string) (*kind, *Error) {
 // scheme knows the six kinds, their defaults, conversions and declarative
 // validation: the generated code of an API server.
 var scheme = sync.OnceValue(func() *runtime.Scheme {
+	// Validation has this one switch that is global: an API server's --allow-privileged.
+	k8scapabilities.Setup(true, 0)
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		core.AddToScheme, corek8s.AddToScheme,

@@ -27,9 +27,13 @@ const MaxBytes = 4 << 20
 // MaxPods is the number of Pods that one manifest may ask for.
 const MaxPods = 1024
 
-// UserNamespace is the annotation that gives each container of a Pod a user
-// namespace of its own. Its only value is "container".
-const UserNamespace = "tripod/userns"
+// Annotations with which a Pod asks for what the Pod API has no field for.
+const (
+	AnnotationUser    = "tripod/user"       // USER[:GROUP] by name, of every container that sets no runAsUser
+	AnnotationUserNS  = "tripod/userns"     // "container": a user namespace for each container
+	AnnotationNetwork = "tripod/network"    // "none": a network namespace with nothing but loopback
+	AnnotationPids    = "tripod/pids-limit" // most tasks of each container; -1 is no limit
+)
 
 // Workload is one object of a manifest and the Pods it stands for.
 type Workload struct {

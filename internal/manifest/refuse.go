@@ -113,16 +113,38 @@ func (s *shape) refuseAnnotations(t corev1.PodTemplateSpec, at string) {
 		switch {
 		case strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix):
 			s.refuseField(path, 0, "")
-		case key == UserNamespace:
-			s.checkUserNamespace(&t.Spec, path, t.Annotations[key])
 		case strings.HasPrefix(key, "tripod/"):
-			s.fault(s.lineOf(path), path, "known is "+UserNamespace, "unknown annotation of tripod")
+			s.checkAnnotation(&t.Spec, path, key, t.Annotations[key])
 		}
 	}
 }
 
-// checkUserNamespace holds tripod's own annotation to the rules that
-// Kubernetes has for hostUsers: false.
+// checkAnnotation holds tripod's own annotations to their values.
+func (s *shape) checkAnnotation(spec *corev1.PodSpec, path, key, value string) {
+	line := s.lineOf(path)
+	switch key {
+	case AnnotationUser:
+		if value == "" || strings.ContainsAny(value, "\n\x00") {
+			s.fault(line, path, "USER or USER:GROUP", "%q cannot be a user", oneLine(value))
+		}
+	case AnnotationPids:
+		if n, err := strconv.ParseInt(value, 10, 32); err != nil || n == 0 || n < -1 {
+			s.fault(line, path, "a number of tasks, or -1 for no limit", "unknown value %q", oneLine(value))
+		}
+	case AnnotationNetwork:
+		if value != "none" {
+			s.fault(line, path, `write "none"`, "unknown value %q", oneLine(value))
+		}
+	case AnnotationUserNS:
+		s.checkUserNamespace(spec, path, value)
+	default:
+		known := []string{AnnotationNetwork, AnnotationPids, AnnotationUser, AnnotationUserNS}
+		s.fault(line, path, "known are "+strings.Join(known, ", "), "unknown annotation of tripod")
+	}
+}
+
+// checkUserNamespace holds a user namespace for each container to the rules
+// that Kubernetes has for hostUsers: false.
 func (s *shape) checkUserNamespace(spec *corev1.PodSpec, path, value string) {
 	line := s.lineOf(path)
 	switch {

@@ -47,13 +47,14 @@ func Sweep(root, run string, live func(uid string) bool) error {
 // removeTree removes a directory, but nothing of what is mounted in it: a container with Bidirectional propagation may
 // have put a file system of the host there.
 func removeTree(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	real := filepath.Join(parent, filepath.Base(dir))
 	mounts, err := below(real)
 	if err != nil {
 		return err

@@ -1,0 +1,153 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	corev1 "k8s.io/api/core/v1"
+
+	"tripod/internal/life"
+	"tripod/internal/manifest"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+const (
+	passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1005:Web:/home/web:/bin/sh\n99999999999:x:0:0::/:/bin/sh\nbig:x:4294967296:0::/:/bin/sh\nbare:x:7:8:::\n"
+	group  = "root:x:0:\nwww:x:33:web,other\nweb:x:1005:\nodd:x:-1:web\n"
+)
+
+// Each folder of testdata tells one Pod's story: pod.yaml and image.json are given, everything else is made of them.
+func TestStories(t *testing.T) {
+	stories, err := filepath.Glob("testdata/*/pod.yaml")
+	if err != nil || len(stories) == 0 {
+		t.Fatalf("no stories in testdata: %v", err)
+	}
+	for _, file := range stories {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			for name, got := range tell(t, dir) {
+				golden(t, filepath.Join(dir, name), got)
+			}
+		})
+	}
+}
+
+func tell(t *testing.T, dir string) map[string][]byte {
+	pod := readPod(t, filepath.Join(dir, "pod.yaml"))
+	data, err := os.ReadFile(filepath.Join(dir, "image.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var image ocispec.Image
+	if err := json.Unmarshal(data, &image); err != nil {
+		t.Fatal(err)
+	}
+	told := map[string][]byte{}
+	s, err := SandboxOf(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := inputOf(pod, image)
+	told["sandbox.json"] = asJSON(t, s)
+	told["hosts"] = Hosts(pod, s, in.IPs, []byte("127.0.0.1 localhost\n"))
+	told["hostname"] = Hostname(pod, s, in.Node)
+	told["resolv.conf"] = ResolvConf(pod, []byte("# host\nnameserver 192.0.2.1\nsearch lan\noptions ndots:1 rotate\n"))
+	told["life.json"] = asJSON(t, Life(pod, life.OrphanStop, func(c *corev1.Container) Place {
+		return Place{
+			Bundle: "/run/tripod/containers/" + c.Name, Log: "/logs/" + c.Name, Image: c.Image, ImageID: "sha256:0",
+			TerminationLog: in.Files.TerminationLog, StopSignal: image.Config.StopSignal,
+		}
+	}))
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			in.Container = &list[i]
+			spec, err := Spec(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told["spec-"+in.Container.Name+".json"] = asJSON(t, spec)
+		}
+	}
+	return told
+}
+
+// inputOf is what a host would say; its default seccomp profile is a short one.
+func inputOf(pod *corev1.Pod, image ocispec.Image) Input {
+	const dir = "/run/tripod/pods/UID"
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 524288, Size: 65536}}
+	in := Input{
+		Pod: pod, Image: image, Passwd: []byte(passwd), Group: []byte(group),
+		Node:       Node{Name: "host", IPs: []string{"192.0.2.2"}, Memory: 4 << 30, CPUs: 2, LimitsSwap: true},
+		IPs:        []string{"10.88.0.5", "fd00::5"},
+		Namespaces: Namespaces{Net: "/proc/7/ns/net", IPC: "/proc/7/ns/ipc", UTS: "/proc/7/ns/uts", PID: "/proc/7/ns/pid", User: "/proc/7/ns/user"},
+		UIDs:       ids, GIDs: ids,
+		Files: Files{
+			Hosts: dir + "/files/hosts", Hostname: dir + "/files/hostname", ResolvConf: dir + "/files/resolv.conf",
+			Shm: dir + "/shm", TerminationLog: dir + "/termination-log",
+		},
+		Volumes:  map[string]string{},
+		SubPaths: map[int]string{1: "/var/lib/tripod/volumes/UID/data/html"},
+		DefaultSeccomp: func(caps []string) (*specs.LinuxSeccomp, error) {
+			p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}
+			if len(caps) < len(defaultCapabilities) {
+				p.DefaultAction = specs.ActKillProcess
+			}
+			return p, nil
+		},
+		Devices: []specs.LinuxDevice{{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232}},
+	}
+	for _, v := range pod.Spec.Volumes {
+		in.Volumes[v.Name] = "/var/lib/tripod/volumes/UID/" + v.Name
+	}
+	if in.Pod.Annotations[manifest.AnnotationUserNS] != "" {
+		in.Files.Sysfs, in.Files.Mqueue = dir+"/sys", dir+"/mqueue"
+	}
+	return in
+}
+
+func readPod(t *testing.T, file string) *corev1.Pod {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := manifest.Read(file, bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w[0].Pods[0].UID = "UID"
+	return w[0].Pods[0]
+}
+
+func asJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, '\n')
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
