@@ -259,7 +259,8 @@ func TestSysctls(t *testing.T) {
 	}{
 		"net":              {"net.ipv4.ip_forward", "1", false, false, "net.ipv4.ip_forward"},
 		"slashes":          {"net/ipv4/ip_forward", "1", false, false, "net.ipv4.ip_forward"},
-		"dot in a name":    {"net/ipv4/conf/eth0.1/rp_filter", "1", false, false, "net.ipv4.conf.eth0/1.rp_filter"},
+		"dot in a name":    {"net/ipv4/conf/eth0.1/rp_filter", "1", false, false, "net/ipv4/conf/eth0.1/rp_filter"},
+		"slash for a dot":  {"net.ipv4.conf.eth0/1.rp_filter", "1", false, false, "net/ipv4/conf/eth0.1/rp_filter"},
 		"ipc":              {"kernel.shm_rmid_forced", "1+kernel.core_pattern=|/x", false, false, "kernel.shm_rmid_forced"},
 		"host net":         {"net.ipv4.ip_forward", "1", true, false, "would change the host"},
 		"host ipc":         {"fs.mqueue.msg_max", "1", false, true, "would change the host"},

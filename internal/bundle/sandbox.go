@@ -31,7 +31,7 @@ type Sandbox struct {
 	PID           Owner // OfContainer, OfPod or OfHost
 	User          Owner // OfHost, OfPod or OfContainer
 
-	Sysctls   map[string]string     // of the Pod's own namespaces, names with dots
+	Sysctls   map[string]string     // of the Pod's own namespaces; names as sysctlName has them
 	Resources *specs.LinuxResources // of the Pod's cgroup, around those of its containers
 }
 
@@ -136,7 +136,7 @@ func (s Sandbox) sysctls(asked []corev1.Sysctl) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for i, c := range asked {
-		name := dotted(c.Name)
+		name := sysctlName(c.Name)
 		owner, ok := s.ownerOfSysctl(name)
 		switch {
 		case !ok:
@@ -154,13 +154,10 @@ func (s Sandbox) sysctls(asked []corev1.Sysctl) (map[string]string, error) {
 	return out, nil
 }
 
-// dotted gives the name of a sysctl in the form with dots. A name that has its first separator as a slash may have dots
-// inside its parts (sysctl.d(5)): there they become slashes.
-func dotted(name string) string {
-	if i := strings.IndexAny(name, "./"); i < 0 || name[i] == '.' {
-		return name
-	}
-	return strings.Map(func(r rune) rune {
+// sysctlName gives the one form of a sysctl's name: with dots, and with slashes where a part has a dot in it, as
+// net/ipv4/conf/eth0.1/rp_filter. In a name whose first separator is a dot, a slash stands for a dot (sysctl.d(5)).
+func sysctlName(name string) string {
+	swapped := strings.Map(func(r rune) rune {
 		switch r {
 		case '/':
 			return '.'
@@ -169,18 +166,31 @@ func dotted(name string) string {
 		}
 		return r
 	}, name)
+	switch i := strings.IndexAny(name, "./"); {
+	case i < 0 || !strings.Contains(name, "/"), name[i] == '/' && strings.Contains(name, "."):
+		return name
+	}
+	return swapped
 }
 
+// ownerOfSysctl tells whose the namespace of a sysctl is; the second result is false for those of the whole host.
 func (s Sandbox) ownerOfSysctl(name string) (Owner, bool) {
-	for part := range strings.SplitSeq(name, ".") {
-		if part == "" || strings.HasPrefix(part, "/") || strings.HasSuffix(part, "/") || strings.Contains(part, "//") {
+	if !strings.Contains(name, "/") {
+		name = strings.ReplaceAll(name, ".", "/")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || strings.Contains(part, "..") {
 			return "", false
 		}
 	}
-	switch {
-	case name == "kernel.sem", strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"), strings.HasPrefix(name, "fs.mqueue."):
+	switch name {
+	case "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced":
 		return s.IPC, true
-	case strings.HasPrefix(name, "net."):
+	}
+	switch {
+	case strings.HasPrefix(name, "fs/mqueue/"):
+		return s.IPC, true
+	case strings.HasPrefix(name, "net/"):
 		return s.Net, true
 	}
 	return "", false
