@@ -42,6 +42,7 @@ const (
 	flagAgain
 	flagNotZero
 	flagZero
+	flagSilent // is not told as state.at: a second clone's parent must not overwrite what its child told
 )
 
 // arena is memory outside the Go heap, shared with the child, that holds everything that the child reads: the garbage
@@ -75,8 +76,7 @@ func newArena(p *plan.Plan, fds map[string]int) (*arena, error) {
 	a.sigall = ^uint64(0)
 	a.state.status = uintptr(fds[plan.Status])
 	ops := a.closeOthers()
-	for i := range ops {
-		_ = i
+	for range ops {
 		a.steps = append(a.steps, -1)
 	}
 	for i, s := range p.Steps {
@@ -165,6 +165,9 @@ func (a *arena) encode(s plan.Step) op {
 	}
 	if s.Again {
 		o.flags |= flagAgain
+	}
+	if s.Call == plan.ExitGroup {
+		o.flags |= flagSilent
 	}
 	switch s.When {
 	case plan.NotZero:

@@ -46,6 +46,8 @@ type Child struct {
 	arena  *arena
 	status int // read end
 	gate   int // write end
+	// settled says that Pid and PidFD are of the second clone, if the plan has one.
+	settled bool
 }
 
 // StepError is a step of a plan that failed.
@@ -188,9 +190,10 @@ func (c *Child) clone(fds map[string]int) error {
 
 // second waits for the end of a first clone that left its work to a second one, which is ours from then on.
 func (c *Child) second() error {
-	if c.arena.inner != 0 || !c.twice() {
+	if c.settled || !c.twice() {
 		return nil
 	}
+	c.settled = true
 	wait(c.PidFD)
 	unix.Close(c.PidFD)
 	c.PidFD, c.Pid = -1, int(c.arena.inner)

@@ -65,6 +65,9 @@ child:
 next:
 	CMPQ	R15, nops(R12)
 	JCC	overrun
+	MOVBLZX	op_flags(R13), BX
+	TESTB	$16, BX
+	JNZ	again
 	MOVQ	R15, at(R12)
 
 again:

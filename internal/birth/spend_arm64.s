@@ -63,6 +63,8 @@ next:
 	MOVD	nops(R19), R9
 	CMP	R9, R21
 	BHS	overrun
+	MOVBU	op_flags(R20), R22
+	TBNZ	$4, R22, again
 	MOVD	R21, at(R19)
 
 again:

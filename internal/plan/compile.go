@@ -88,7 +88,7 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err := p.process(spec.Process, filter, in.Facts); err != nil {
 		return nil, err
 	}
-	return p.plan(clone, in.Facts, spec.Process.Terminal), nil
+	return p.plan(clone, in.Facts, spec.Process.Terminal)
 }
 
 // ownerOf is what the container's root is on the host, by the spec's mappings.
@@ -106,12 +106,15 @@ func hostID(maps []specs.LinuxIDMapping) uint32 {
 }
 
 // plan is the finished Plan.
-func (p *program) plan(clone uint64, f Facts, console bool) *Plan {
+func (p *program) plan(clone uint64, f Facts, console bool) (*Plan, error) {
+	if p.err != nil {
+		return nil, p.err
+	}
 	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Console: console}
 	if f.Cgroup.Into {
 		done.IntoCgroup = "cgroup:into"
 	}
-	return done
+	return done, nil
 }
 
 // begin is what every child does first. It is not to be looked into by the container that it comes near to

@@ -56,5 +56,5 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	if err := p.process(proc, filter, in.Facts); err != nil {
 		return nil, err
 	}
-	return p.plan(0, in.Facts, proc.Terminal), nil
+	return p.plan(0, in.Facts, proc.Terminal)
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/binary"
+	"fmt"
 	"path"
 	"strings"
 
@@ -43,11 +44,18 @@ func (p *program) inside(name, file string, flags uint64, r Reg) *Step {
 	return p.add(name, Openat2, Result(rRoot), Text(rel), how(flags, 0, inRoot), Int(24)).save(r)
 }
 
+// maxDepth bounds a path inside the container: a step can leave out 255 others at most.
+const maxDepth = 100
+
 // dir leaves the directory at file in rDest; what is missing of it is made, mode 0755.
 func (p *program) dir(file string) {
 	parts := strings.FieldsFunc(path.Clean("/"+file), func(r rune) bool { return r == '/' })
 	open := p.inside("open "+file, file, unix.O_PATH|unix.O_DIRECTORY, rDest)
 	if len(parts) == 0 {
+		return
+	}
+	if len(parts) > maxDepth {
+		p.fail(fmt.Errorf("%s: %q is deeper than %d directories", p.origin, file, maxDepth))
 		return
 	}
 	open.on(unix.ENOENT, 0)
@@ -67,9 +75,8 @@ func (p *program) dir(file string) {
 
 // file leaves the file at name in rDest; a missing one is made empty, for a bind to cover it.
 func (p *program) file(name string) {
-	open := p.inside("open "+name, name, unix.O_PATH, rDest).on(unix.ENOENT, 0)
+	p.inside("open "+name, name, unix.O_PATH, rDest).on(unix.ENOENT, 0)
 	at, before := len(p.steps)-1, len(p.steps)
-	_ = open
 	p.dir(path.Dir(path.Clean("/" + name)))
 	p.add("make "+name, Mknodat, Result(rDest), Text(path.Base(name)), Int(unix.S_IFREG|0o644), Int(0)).on(unix.EEXIST, 0)
 	p.inside("open "+name, name, unix.O_PATH, rDest)

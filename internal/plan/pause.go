@@ -63,5 +63,5 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p.limit(caps)
 	p.add("no new privileges", Prctl, Int(unix.PR_SET_NO_NEW_PRIVS), Int(1), Int(0), Int(0), Int(0))
 	p.add("execute pause", Execveat, File(PauseFile), empty, Strings([]string{"/pause"}), Strings(nil), Int(emptyPath))
-	return p.plan(clone, in.Facts, false), nil
+	return p.plan(clone, in.Facts, false)
 }

@@ -14,6 +14,7 @@
 package plan
 
 import (
+	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -224,12 +225,25 @@ type program struct {
 	opens  []Open
 	steps  []Step
 	origin string
+	err    error // the first thing that no step can say
 }
 
 // add appends one step and returns it, to be completed by the caller.
 func (p *program) add(name string, call Call, args ...Arg) *Step {
+	for _, a := range args {
+		if strings.ContainsRune(a.S, 0) && a.Kind == TextArg || strings.ContainsRune(strings.Join(a.List, ""), 0) {
+			p.fail(fmt.Errorf("%s: %q has a NUL byte in it", p.origin, name))
+		}
+	}
 	p.steps = append(p.steps, Step{Name: name, Origin: p.origin, Call: call, Args: args})
 	return &p.steps[len(p.steps)-1]
+}
+
+// fail keeps the first error.
+func (p *program) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
 }
 
 func (p *program) open(o Open) Arg {

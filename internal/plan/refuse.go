@@ -40,6 +40,6 @@ func refuse(spec *specs.Spec) error {
 }
 
 func hooked(h *specs.Hooks) bool {
-	//nolint:staticcheck // prestart is deprecated, and still to be refused by name.
+	//lint:ignore SA1019 prestart is deprecated, and still to be refused by name
 	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
 }

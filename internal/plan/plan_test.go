@@ -1,0 +1,275 @@
+package plan
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// facts are those of a host with cgroup v1, fixed so that goldens are the same everywhere.
+func facts(spec *specs.Spec) Facts {
+	f := Facts{
+		LastCap: 40,
+		NoFile:  Rlimit{1024, 524288},
+		Kinds: map[string]Kind{
+			"/proc/kcore": Regular, "/proc/keys": Regular, "/proc/acpi": Dir, "/sys/firmware": Dir, "/proc/sys": Dir, "/proc/bus": Dir,
+			"/srv/data": Dir, "/srv/file": Regular,
+		},
+		Cgroup: Cgroup{
+			Unified: "/sys/fs/cgroup/unified", Path: "tripod/pod/web", Tasks: 2, Into: true,
+			V1: []Hierarchy{
+				{Name: "cpu,cpuacct", Data: "cpu,cpuacct", Mountpoint: "/sys/fs/cgroup/cpu,cpuacct", Links: []string{"cpu", "cpuacct"}},
+				{Name: "systemd", Data: "none,name=systemd", Mountpoint: "/sys/fs/cgroup/systemd"},
+			},
+		},
+	}
+	if strings.HasPrefix(spec.Hostname, "v2") {
+		f.Cgroup = Cgroup{Unified: "/sys/fs/cgroup", Path: "tripod/pod/web", Into: true}
+	}
+	return f
+}
+
+var given = []string{Stdin, Stdout, Stderr, Status, Gate, "cgroup:0", "cgroup:1", "cgroup:into", "ns:user", InitFile, PauseFile}
+
+// TestGolden compiles testdata/NAME.json, a config.json, and compares with testdata/NAME.plan and NAME.sh.
+func TestGolden(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no specs in testdata", err)
+	}
+	for _, name := range names {
+		base := strings.TrimSuffix(name, ".json")
+		t.Run(filepath.Base(base), func(t *testing.T) {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var spec specs.Spec
+			if err := json.Unmarshal(data, &spec); err != nil {
+				t.Fatal(err)
+			}
+			p, err := Compile(&spec, Input{Root: rootOf(&spec), Facts: facts(&spec), Gated: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Verify(given...); err != nil {
+				t.Error(err)
+			}
+			golden(t, base+".plan", p.String())
+			golden(t, base+".sh", p.Script())
+		})
+	}
+}
+
+func rootOf(spec *specs.Spec) Rootfs {
+	if spec.Root.Path != "" {
+		return Rootfs{Path: spec.Root.Path, Mountpoint: "/run/root"}
+	}
+	return Rootfs{
+		Lower: []string{"/var/lib/layers/two", "/var/lib/layers/one"}, Upper: "/var/lib/rw/0/upper", Work: "/var/lib/rw/0/work",
+		Mountpoint: "/run/root",
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+func TestPause(t *testing.T) {
+	p, err := CompilePause(PauseInput{
+		Namespaces: []specs.LinuxNamespace{{Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
+		Hostname:   "shop", Sysctls: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+		Mountpoint: "/run/pause", Facts: Facts{LastCap: 40},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(given...); err != nil {
+		t.Error(err)
+	}
+	golden(t, "testdata/pause.plan", p.String())
+}
+
+func TestExecPlan(t *testing.T) {
+	p, err := CompileExec(ExecInput{
+		Process:    &specs.Process{Args: []string{"sh"}, Cwd: "/", Terminal: true, Env: []string{"PATH=/bin:/usr/bin"}},
+		Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Facts: Facts{LastCap: 40},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(given...); err != nil {
+		t.Error(err)
+	}
+	golden(t, "testdata/exec.plan", p.String())
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct {
+		words string
+		want  options
+	}{
+		{"", options{}},
+		{"ro,nosuid", options{flags: unix.MS_RDONLY | unix.MS_NOSUID}},
+		{"ro,rw", options{cleared: unix.MS_RDONLY}},
+		{"rw,ro", options{flags: unix.MS_RDONLY}},
+		{"rbind,rslave", options{flags: unix.MS_BIND | unix.MS_REC, propagation: []uintptr{unix.MS_SLAVE | unix.MS_REC}, bind: true}},
+		{"size=64k,mode=755,nodev", options{flags: unix.MS_NODEV, data: "size=64k,mode=755"}},
+		{"rro,rnosuid", options{rset: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}},
+		{"rro,rrw", options{rclr: unix.MOUNT_ATTR_RDONLY}},
+		{"ridmap,bind", options{flags: unix.MS_BIND, idmap: "ridmap", bind: true}},
+		{"tmpcopyup", options{unknown: []string{"tmpcopyup"}}},
+	} {
+		var list []string
+		if c.words != "" {
+			list = strings.Split(c.words, ",")
+		}
+		if diff := cmp.Diff(c.want, parseOptions(list), cmp.AllowUnexported(options{})); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.words, diff)
+		}
+	}
+}
+
+// TestTables: the option tables are searched, so they are sorted.
+func TestTables(t *testing.T) {
+	for _, table := range [][]word{words, propagations} {
+		for i := 1; i < len(table); i++ {
+			if table[i-1].name >= table[i].name {
+				t.Errorf("%s stands before %s", table[i-1].name, table[i].name)
+			}
+		}
+	}
+	for c := Call(1); c < callEnd; c++ {
+		if calls[c].name == "" {
+			t.Errorf("call %d has no name", c)
+		}
+	}
+}
+
+func TestSysctl(t *testing.T) {
+	for key, want := range map[string]uintptr{
+		"net.ipv4.ip_forward":                        unix.CLONE_NEWNET,
+		"net/ipv4/conf/eth0.1/arp":                   unix.CLONE_NEWNET,
+		"kernel.shmmax":                              unix.CLONE_NEWIPC,
+		"fs.mqueue.msg_max":                          unix.CLONE_NEWIPC,
+		"kernel.domainname":                          unix.CLONE_NEWUTS,
+		"kernel.core_pattern":                        0,
+		"vm.swappiness":                              0,
+		"net/../kernel/x":                            0,
+		"net.ipv4..x":                                0,
+		"kernel.shm_rmid_forced+kernel.core_pattern": 0,
+		"": 0,
+	} {
+		got, err := sysctlNamespace(key)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q is of namespace %#x, %v; want %#x", key, got, err, want)
+		}
+	}
+}
+
+func TestCommonDir(t *testing.T) {
+	for _, c := range []struct {
+		paths []string
+		want  string
+	}{
+		{[]string{"/a/b/c"}, "/a/b/"},
+		{[]string{"/a/b/c", "/a/b/d"}, "/a/b/"},
+		{[]string{"/a/b/c", "/a/bb/d"}, "/a/"},
+		{[]string{"/a/b", "/c/d"}, "/"},
+		{[]string{"/a", "/b"}, "/"},
+		{[]string{"/a/b/c/d", "/a/b"}, "/a/"},
+	} {
+		if got := commonDir(c.paths); got != c.want {
+			t.Errorf("%v have %s in common, want %s", c.paths, got, c.want)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	base := func() *specs.Spec {
+		return &specs.Spec{
+			Root: &specs.Root{}, Process: &specs.Process{Args: []string{"true"}, Cwd: "/"},
+			Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
+		}
+	}
+	for _, c := range []struct {
+		want   string
+		change func(*specs.Spec)
+	}{
+		{"NUL byte", func(s *specs.Spec) { s.Process.Args = []string{"a", "b\x00c"} }},
+		{"NUL byte", func(s *specs.Spec) { s.Process.Cwd = "/a\x00" }},
+		{"deeper than 100", func(s *specs.Spec) { s.Process.Cwd = strings.Repeat("/a", 200) }},
+		{"process: missing", func(s *specs.Spec) { s.Process = nil }},
+		{"linux: missing", func(s *specs.Spec) { s.Linux = nil }},
+		{"named twice", func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) }},
+		{"no namespace type", func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "x" }},
+		{"not absolute", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "x", Type: "tmpfs"}} }},
+		{"has a ..", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x/../../y", Type: "tmpfs"}} }},
+		{"/proc cannot be a tmpfs", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/proc", Type: "tmpfs"}} }},
+		{"no propagation", func(s *specs.Spec) { s.Linux.RootfsPropagation = "sideways" }},
+		{"missing, but there is a user namespace", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		}},
+		{"apparmorProfile: not implemented", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
+		{"no device type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }},
+	} {
+		spec := base()
+		c.change(spec)
+		if p, err := Compile(spec, Input{Root: rootOf(base()), Facts: facts(base())}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want …%s…\n%v", err, c.want, p)
+		}
+	}
+}
+
+// FuzzCompile: whatever a config.json says, it is refused, or its Plan is fit to be spent and ends in one execve.
+func FuzzCompile(f *testing.F) {
+	names, _ := filepath.Glob("testdata/*.json")
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var spec specs.Spec
+		if json.Unmarshal(data, &spec) != nil {
+			return
+		}
+		if spec.Root == nil {
+			spec.Root = &specs.Root{}
+		}
+		fx := facts(&spec)
+		for _, m := range spec.Mounts {
+			fx.Kinds[m.Source] = Dir
+		}
+		p, err := Compile(&spec, Input{Root: rootOf(&spec), Facts: fx, Gated: true})
+		if err != nil {
+			return
+		}
+		if err := p.Verify(given...); err != nil {
+			t.Errorf("%v\n%s", err, p)
+		}
+	})
+}
