@@ -27,7 +27,15 @@ func tree(o plan.Open, fds map[string]int) (_ int, err error) {
 	if o.Recursive {
 		how |= unix.AT_RECURSIVE
 	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, o.Path, how)
+	at, path := unix.AT_FDCWD, o.Path
+	if o.NoFollow {
+		if at, err = nofollow(o.Path); err != nil {
+			return -1, err
+		}
+		defer unix.Close(at)
+		path, how = "", how|unix.AT_EMPTY_PATH
+	}
+	fd, err := unix.OpenTree(at, path, how)
 	if err != nil {
 		return -1, fmt.Errorf("open_tree: %w", err)
 	}
@@ -60,6 +68,18 @@ func tree(o plan.Open, fds map[string]int) (_ int, err error) {
 		if err := unix.MountSetattr(fd, "", flags, &attr); err != nil {
 			return -1, fmt.Errorf("map owners of %s (needs an idmappable file system, Linux 5.19 for overlays' layers, 6.3 for tmpfs): %w", o.Path, err)
 		}
+	}
+	return fd, nil
+}
+
+// nofollow opens a path that has no symbolic link in it.
+func nofollow(path string) (int, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("open without following links: %w", err)
 	}
 	return fd, nil
 }

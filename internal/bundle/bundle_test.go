@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"tripod/internal/manifest"
+	"tripod/internal/plan"
 )
 
 func pointer[T any](v T) *T { return &v }
@@ -388,6 +389,13 @@ func TestPidsLimit(t *testing.T) {
 		if got != want {
 			t.Errorf("%q gives %d, want %d", word, got, want)
 		}
+	}
+}
+
+// The plan knows the word that volumes are mounted with.
+func TestNoFollow(t *testing.T) {
+	if nofollow != plan.NoFollow {
+		t.Errorf("%q is not the plan's %q", nofollow, plan.NoFollow)
 	}
 }
 

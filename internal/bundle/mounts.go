@@ -10,6 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// nofollow is plan.NoFollow: volumes are given free of symbolic links, and opened so.
+const nofollow = "x-tripod.nofollow"
+
 // namespaces says which are the container's own (no path), and which are joined.
 func (b *builder) namespaces(spec *specs.Spec) error {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}}
@@ -132,7 +135,7 @@ func (b *builder) volumeMounts() ([]specs.Mount, error) {
 		if strings.ContainsRune(v.MountPath, 0) || slices.Contains(strings.Split(v.MountPath, "/"), "..") {
 			return nil, fmt.Errorf("volumeMounts[%d].mountPath: %q has a .. in it", i, v.MountPath)
 		}
-		options := []string{"rbind", propagation(v.MountPropagation)}
+		options := []string{"rbind", propagation(v.MountPropagation), nofollow}
 		switch {
 		case v.ReadOnly && v.RecursiveReadOnly != nil && *v.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled:
 			options = append(options, "rro")

@@ -47,7 +47,7 @@ func (b *builder) process(spec *specs.Spec) error {
 // commandOf gives the words of the program to run. A command alone is run without the image's cmd; $(VAR) stands for
 // variables of the container's own env (Kubernetes, "Define a Command and Arguments for a Container").
 func commandOf(command, args []string, image ocispec.ImageConfig, env []variable) ([]string, error) {
-	words := slices.Clone(command)
+	var words []string
 	switch {
 	case len(command) == 0 && len(args) == 0:
 		words = slices.Concat(image.Entrypoint, image.Cmd)

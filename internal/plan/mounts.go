@@ -171,7 +171,7 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	if o.idmap != "" && !s.user {
 		return fmt.Errorf("%s: an idmapped mount needs a user namespace", origin)
 	}
-	open := Open{Name: fmt.Sprintf("mount:%d", i), Kind: Tree, Path: m.Source, Recursive: o.flags&unix.MS_REC != 0}
+	open := Open{Name: fmt.Sprintf("mount:%d", i), Kind: Tree, Path: m.Source, NoFollow: o.nofollow, Recursive: o.flags&unix.MS_REC != 0}
 	if o.idmap != "" {
 		open.Idmap, open.IdmapAll = "ns:user", o.idmap == "ridmap"
 	}

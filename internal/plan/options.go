@@ -16,8 +16,13 @@ type options struct {
 	idmap       string // "", "idmap" or "ridmap"
 	data        string // what the file system itself reads
 	bind        bool
+	nofollow    bool     // NoFollow
 	unknown     []string // words that are understood and refused
 }
+
+// NoFollow is the option word of a bind mount whose source is opened without following symbolic links: a container may
+// have put one there since the source was chosen (CVE-2021-25741). mount(8) leaves words with x- to programs like us.
+const NoFollow = "x-tripod.nofollow"
 
 // word is what one option word does.
 type word struct {
@@ -131,6 +136,8 @@ func parseOptions(list []string) options {
 		switch name {
 		case "idmap", "ridmap":
 			o.idmap = name
+		case NoFollow:
+			o.nofollow = true
 		case "tmpcopyup":
 			o.unknown = append(o.unknown, name)
 		case "":

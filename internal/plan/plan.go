@@ -54,6 +54,7 @@ type Open struct {
 	Path   string   // on the host; "" when the caller hands in a descriptor of this Name
 
 	// For Tree: a detached clone of the mount at Path, with these changes (mount_setattr(2)).
+	NoFollow     bool // no symbolic link is followed on the way to Path
 	Recursive    bool
 	Set, Clear   uint64 // MOUNT_ATTR_* of the top mount
 	RSet, RClear uint64 // MOUNT_ATTR_* of all mounts of the clone

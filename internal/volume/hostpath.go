@@ -18,7 +18,7 @@ var ErrHostPathType = errors.New("hostPath type check failed")
 // hostPath looks at a path of the host as its type says, makes it where that is said, and gives it free of links.
 func (m *maker) hostPath(h *corev1.HostPathVolumeSource) (string, error) {
 	if !filepath.IsAbs(h.Path) || slices.Contains(strings.Split(h.Path, "/"), "..") || strings.ContainsRune(h.Path, 0) {
-		return "", fmt.Errorf("hostPath %q is not an absolute path without ..", h.Path)
+		return "", fmt.Errorf("hostPath %q is not absolute or has a .. in it", h.Path)
 	}
 	kind := corev1.HostPathUnset
 	if h.Type != nil {
