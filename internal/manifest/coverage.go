@@ -49,19 +49,20 @@ func compareFields(a, b Field) int {
 // cover refuses the fields in use that are not implemented, and gives the
 // note about those that have no effect.
 func (s *shape) cover() (notes []string) {
-	var idle, closed []string
-	// A parent was recorded behind its fields: it closes them.
+	var idle []string
+	closed := "<none>"
+	// A parent was recorded right behind its fields: it closes them.
 	for _, u := range slices.Backward(s.used) {
-		if slices.ContainsFunc(closed, func(c string) bool { return under(u.path, c) }) {
+		if under(u.path, closed) {
 			continue
 		}
 		switch support, _ := supportOf(u.structure, u.field); support {
 		case NoEffect:
 			idle = append(idle, u.path)
-			closed = append(closed, u.path)
+			closed = u.path
 		case Refused:
 			s.refuseField(u.path, u.line, "")
-			closed = append(closed, u.path)
+			closed = u.path
 		}
 	}
 	if len(idle) > 0 {

@@ -154,6 +154,9 @@ func decodeObject(k *kind, data any) (object, error) {
 // invalid tells what Kubernetes' validation found, at the line of the field
 // or of what should have had it. What follows from a told mistake is left out.
 func (s *shape) invalid(e *field.Error) {
+	if len(s.errs) >= maxFaults {
+		return
+	}
 	path := strings.TrimPrefix(e.Field, "<nil>")
 	for _, b := range s.broken {
 		if path == b || under(path, b) || under(b, path) {

@@ -37,11 +37,18 @@ func (e *Error) Error() string {
 // Errors are all the mistakes of an input.
 type Errors []*Error
 
-// Error gives one line a mistake.
+// maxTold is how many mistakes are written out.
+const maxTold = 100
+
+// Error gives one line a mistake, and a last one when there are very many.
 func (es Errors) Error() string {
-	lines := make([]string, len(es))
+	lines := make([]string, 0, min(len(es), maxTold+1))
 	for i, e := range es {
-		lines[i] = e.Error()
+		if i == maxTold {
+			lines = append(lines, fmt.Sprintf("%s: and %d more mistakes", e.File, len(es)-maxTold))
+			break
+		}
+		lines = append(lines, e.Error())
 	}
 	return strings.Join(lines, "\n")
 }

@@ -66,6 +66,13 @@ func Read(name string, r io.Reader) ([]Workload, error) {
 		workloads = append(workloads, w...)
 		faults = append(faults, errs...)
 	}
+	pods := 0
+	for _, w := range workloads {
+		pods += len(w.Pods)
+	}
+	if pods > MaxPods {
+		faults = append(faults, &Error{File: name, Msg: fmt.Sprintf("%d Pods; a manifest may ask for %d", pods, MaxPods)})
+	}
 	if len(faults) == 0 && len(workloads) == 0 {
 		faults = Errors{{File: name, Msg: "no object in the manifest"}}
 	}
@@ -76,6 +83,22 @@ func Read(name string, r io.Reader) ([]Workload, error) {
 		return nil, faults.sorted()
 	}
 	return workloads, nil
+}
+
+// Complete gives a Pod that was made by a program what Read gives those of a
+// manifest: its defaults, and the mistakes and refusals in it as Errors. The
+// name stands for the file in messages.
+func Complete(name string, pod *corev1.Pod) error {
+	budget := maxValues
+	s := newShape(name, "", 0, &budget)
+	for _, e := range settle(pod) {
+		s.invalid(e)
+	}
+	s.refuse(pod)
+	if len(s.errs) > 0 {
+		return s.errs.sorted()
+	}
+	return nil
 }
 
 // Unique tells whether the workloads of several manifests can run together:

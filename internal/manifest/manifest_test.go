@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -189,6 +192,65 @@ func TestBillionLaughs(t *testing.T) {
 	}
 	_, err := Read("m", strings.NewReader(b.String()))
 	if err == nil || !strings.Contains(err.Error(), "more than 500000 values") {
+		t.Errorf("%.300s", err)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "p"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "busybox"}}},
+	}
+	if err := Complete("run", pod); err != nil {
+		t.Fatal(err)
+	}
+	if c := pod.Spec.Containers[0]; pod.Namespace != "default" || c.ImagePullPolicy != corev1.PullAlways || pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		t.Errorf("not defaulted: %+v", pod)
+	}
+	pod.Spec.Containers[0].Image = ""
+	pod.Annotations = map[string]string{AnnotationPids: "many"}
+	want := "run: spec.containers[0].image: required value\nrun: metadata.annotations[tripod/pids-limit]: unknown value \"many\" (a number of tasks, or -1 for no limit)"
+	if err := Complete("run", pod); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %v", err, want)
+	}
+}
+
+// Inputs that are cheap to write and were dear to read, somewhere, once.
+func TestHostileShapes(t *testing.T) {
+	const size = 1 << 20
+	for name, unit := range map[string]string{
+		"flow lists": "[", "flow maps": "{a: ", "lists": "- ", "keys": "? ", "anchors": "&a ", "aliases": "*a ", "tags": "!t ", "quotes": "\"",
+		"documents": "---\n", "comments": "#\n", "colons": ":", "pairs": "a: b\n", "block scalar": "a: |\n b\n", "slips": "kind:Pod\n",
+		"bad tags": "!!binary x\n", "merge": "<<: {a: b}\n", "tabs": "\t", "percent": "%",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Read("m", strings.NewReader(strings.Repeat(unit, size/len(unit)))); err == nil {
+				t.Error("was taken")
+			} else if len(err.Error()) > 1<<20 {
+				t.Errorf("message of %d bytes", len(err.Error()))
+			}
+		})
+	}
+}
+
+// Many mistakes of one kind stay readable, and cheap.
+func TestManyMistakes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(pod)
+	for i := range 50_000 {
+		fmt.Fprintf(&b, "  x%d: y\n", i)
+	}
+	_, err := Read("m", strings.NewReader(b.String()))
+	if err == nil || strings.Count(err.Error(), "\n") != maxTold || !strings.HasSuffix(err.Error(), "m: and 900 more mistakes") {
+		t.Errorf("%.300s", err)
+	}
+	_, err = Read("m", strings.NewReader(strings.Repeat(pod+"---\n", MaxPods+1)))
+	if err == nil || !strings.Contains(err.Error(), "m: 1025 Pods; a manifest may ask for 1024") {
+		t.Errorf("%.300s", err)
+	}
+	d := "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: d}\nspec:\n  replicas: 2000000000\n  selector: {matchLabels: {a: b}}\n  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}\n"
+	_, err = Read("m", strings.NewReader(d))
+	if err == nil || err.Error() != "m:5: spec.replicas: 2000000000 Pods; a manifest may ask for 1024" {
 		t.Errorf("%.300s", err)
 	}
 }
