@@ -17,12 +17,13 @@ var version = "0.1.0"
 const usage = `tripod-oci runs OCI bundles.
 
 Usage:
-  tripod-oci [--root DIR] run [--bundle DIR] [--pid-file FILE] ID
+  tripod-oci [--root DIR] run [--bundle DIR] [--pid-file FILE] [--trace] ID
   tripod-oci keep DIR
   tripod-oci version
 
   --root DIR       state of containers (default /run/tripod-oci)
   --bundle DIR     directory with config.json (default .)
+  --trace          print how long each step of the birth took
 
 Exit codes of run: the container's own; 125 when it could not be made, 126 when its command cannot be executed,
 127 when there is no such command.

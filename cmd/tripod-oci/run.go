@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ func run(root string, args []string) (int, error) {
 	flags.SetOutput(io.Discard)
 	bundle := flags.String("bundle", ".", "")
 	pidFile := flags.String("pid-file", "", "")
+	trace := flags.Bool("trace", false, "")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 {
 		return 0, errors.New("usage: tripod-oci run [--bundle DIR] [--pid-file FILE] ID")
 	}
@@ -50,26 +52,29 @@ func run(root string, args []string) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(state)
-	c, err := container.Create(container.Config{
+	cfg := container.Config{
 		ID: id, Spec: spec, Host: host,
 		Root:       plan.Rootfs{Path: rootPath(spec, path)},
 		CgroupPath: cgroupPath(spec, id),
 		Stdio:      [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
-	})
+	}
+	if *trace {
+		cfg.Trace = func(step int, name string, took time.Duration) {
+			fmt.Fprintf(os.Stderr, "%4d %9.1fus  %s\n", step, float64(took.Nanoseconds())/1e3, name)
+		}
+	}
+	c, err := container.Run(cfg)
 	if err != nil {
-		return 0, fmt.Errorf("cannot create container %s: %w", id, err)
+		return 0, fmt.Errorf("cannot start container %s: %w", id, err)
 	}
 	st := specs.State{Version: specs.Version, ID: id, Status: specs.StateRunning, Pid: c.Pid, Bundle: path, Annotations: spec.Annotations}
 	if err := record.PutFast(filepath.Join(state, "state.json"), st); err != nil {
-		return 0, errors.Join(err, c.Delete())
+		return 0, errors.Join(err, end(c))
 	}
 	if *pidFile != "" {
 		if err := os.WriteFile(*pidFile, []byte(strconv.Itoa(c.Pid)), 0o644); err != nil {
-			return 0, errors.Join(fmt.Errorf("cannot write PID file: %w", err), c.Delete())
+			return 0, errors.Join(fmt.Errorf("cannot write PID file: %w", err), end(c))
 		}
-	}
-	if err := c.Start(); err != nil {
-		return 0, errors.Join(fmt.Errorf("cannot start container %s: %w", id, err), c.Delete())
 	}
 	stop := forward(c)
 	exit, err := c.Wait()
@@ -78,6 +83,13 @@ func run(root string, args []string) (int, error) {
 		return 0, err
 	}
 	return exit.Code, nil
+}
+
+// end kills a container that runs already, and removes it.
+func end(c *container.Container) error {
+	err := c.Kill()
+	_, werr := c.Wait()
+	return errors.Join(err, werr, c.Delete())
 }
 
 // claim makes the directory of a container's state. Its being there is what makes the ID taken.

@@ -54,11 +54,12 @@ type arena struct {
 	// steps[i] is the number of the plan's step that op i spends, or -1.
 	steps []int
 	fds   map[string]int
+	times []uint64 // when each op was done, in ticks; nil unless measured
 }
 
 // newArena encodes p with the descriptors fds into fresh memory, and closes in the child what is not among fds.
 func newArena(p *plan.Plan, fds map[string]int) (*arena, error) {
-	size := int(unsafe.Sizeof(state{})) + 64*(len(p.Steps)+len(fds)+8)
+	size := int(unsafe.Sizeof(state{})) + (64+8)*(len(p.Steps)+len(fds)+8)
 	for _, s := range p.Steps {
 		for _, a := range s.Args {
 			size += 64 + len(a.S) + int(a.N*b2u(a.Kind == plan.ZeroedArg))

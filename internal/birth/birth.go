@@ -48,6 +48,7 @@ type Child struct {
 	gate   int // write end
 	// settled says that Pid and PidFD are of the second clone, if the plan has one.
 	settled bool
+	began   clock
 }
 
 // StepError is a step of a plan that failed.
@@ -135,6 +136,10 @@ func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
 	if c.arena, err = newArena(p, fds); err != nil {
 		return nil, err
 	}
+	if p.Trace != nil {
+		c.arena.measure()
+	}
+	c.began = now()
 	if err := c.clone(fds); err != nil {
 		return nil, err
 	}
@@ -331,6 +336,11 @@ func (c *Child) release() {
 		}
 	}
 	if c.arena != nil {
+		if c.plan.Trace != nil {
+			for _, s := range c.arena.spent(c.plan, c.began) {
+				c.plan.Trace(s.Step, s.Name, s.Took)
+			}
+		}
 		c.arena.free()
 		c.arena = nil
 	}

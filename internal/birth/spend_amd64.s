@@ -174,6 +174,14 @@ tell:
 	SYSCALL
 	INT	$3
 
+// func ticks() uint64
+TEXT ·ticks(SB),NOSPLIT,$0-8
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
 // func code() (start, end uintptr)
 TEXT ·code(SB),NOSPLIT,$0-16
 	LEAQ	·pause(SB), AX

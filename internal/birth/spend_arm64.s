@@ -156,6 +156,12 @@ tell:
 	SVC
 	BRK
 
+// func ticks() uint64
+TEXT ·ticks(SB),NOSPLIT,$0-8
+	MRS	CNTVCT_EL0, R0
+	MOVD	R0, ret+0(FP)
+	RET
+
 // func code() (start, end uintptr)
 TEXT ·code(SB),NOSPLIT,$0-16
 	MOVD	$·pause(SB), R0

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type Config struct {
 	// OwnStdio says which of them are the caller's own pipes: they are given to the container's user, so that it can
 	// open /dev/stdout anew. Never so for a file that others use, such as /dev/null.
 	OwnStdio [3]bool
+	// Trace, if any, is told how long each step of the birth took (see plan.Plan).
+	Trace func(step int, name string, took time.Duration)
 }
 
 // Container is a created container. Its methods are for one goroutine.
@@ -60,7 +63,24 @@ type Process struct {
 var ErrStarted = errors.New("already started")
 
 // Create makes the container and leaves its first process at the gate. On error nothing of it is left.
-func Create(cfg Config) (_ *Container, err error) {
+func Create(cfg Config) (*Container, error) { return create(cfg, true) }
+
+// Run makes the container and starts it at once: Create and Start without the stop at the gate between them, two
+// changes of process less. A container with a terminal stops there in any case, for its master to be taken.
+func Run(cfg Config) (*Container, error) {
+	gated := cfg.Spec.Process != nil && cfg.Spec.Process.Terminal
+	c, err := create(cfg, gated)
+	if err != nil || !gated {
+		return c, err
+	}
+	if err := c.Start(); err != nil {
+		c.undo()
+		return nil, err
+	}
+	return c, nil
+}
+
+func create(cfg Config, gated bool) (_ *Container, err error) {
 	c := &Container{ID: cfg.ID, spec: cfg.Spec, host: cfg.Host}
 	defer func() {
 		if err != nil {
@@ -91,14 +111,20 @@ func Create(cfg Config) (_ *Container, err error) {
 	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
 		return nil, fmt.Errorf("root.path: %s is no directory, or a symbolic link to one", r)
 	}
-	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Gated: true})
+	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Gated: gated})
 	if err != nil {
 		return nil, err
 	}
+	p.Trace = cfg.Trace
 	if c.child, err = birth.Start(p, given.fds); err != nil {
 		return nil, err
 	}
-	if err := c.child.Ready(); err != nil {
+	if gated {
+		err = c.child.Ready()
+	} else {
+		err = c.child.Run()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if p.Console {
@@ -107,6 +133,9 @@ func Create(cfg Config) (_ *Container, err error) {
 		}
 	}
 	c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.PidFD), "pidfd")
+	if !gated {
+		c.child = nil
+	}
 	return c, nil
 }
 
@@ -273,6 +302,10 @@ func (c *Container) Delete() error {
 	}
 	if c.Group == nil {
 		return nil
+	}
+	// Most cgroups are empty by now, and looking for stragglers costs more than removing them.
+	if err := c.Group.Prune(); err != nil {
+		return err
 	}
 	if err := c.Group.Kill(); err != nil {
 		return err

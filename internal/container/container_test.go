@@ -60,7 +60,7 @@ func sample(args ...string) *specs.Spec {
 }
 
 // layers makes a root of busybox as two overlay layers, with an upper one.
-func layers(t *testing.T) plan.Rootfs {
+func layers(t testing.TB) plan.Rootfs {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{"low/bin", "low/etc", "top/tmp", "rw/upper", "rw/work", "root"} {

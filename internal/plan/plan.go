@@ -16,6 +16,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,8 @@ type Plan struct {
 	Steps []Step
 	// Console says that the child leaves the master of its terminal at descriptor ConsoleFD when it is ready.
 	Console bool
+	// Trace, if any, is told after the birth how long each step took; step -1 is what the birth adds to the plan.
+	Trace func(step int, name string, took time.Duration)
 }
 
 // ConsoleFD is where a child with a terminal keeps the master until the parent has taken it with pidfd_getfd(2).
