@@ -43,23 +43,17 @@ func (m portMap) set(table *nftables.Table) *nftables.Set {
 	}
 }
 
-// makeTable makes the root's table, or makes it anew, in one transaction, with the ports of all Pods that have a record:
+// makeTable makes the root's table, or makes it anew, in one transaction, with the ports of the Pods that are there:
 //
 //	guard        prerouting, before everything: nothing for 127.0.0.0/8 comes in from outside
 //	prerouting   what is sent to an address of the host     -> ports
 //	output       the same for the host's own connections    -> ports
 //	ports        a port of ours leads to its Pod
 //	postrouting  masquerade for what leaves the bridge, and for what comes back to it by a host port
-func (s *state) makeTable(fw *firewall, net *rootNet) error {
+func (s *state) makeTable(fw *firewall, net *rootNet, pods []*pod) error {
 	var open []element
-	uids, err := s.uids()
-	if err != nil {
-		return err
-	}
-	for _, uid := range uids {
-		if pod, err := s.pod(uid); err == nil && pod.CNI == nil {
-			open = append(open, pod.elements()...)
-		}
+	for _, pod := range pods {
+		open = append(open, pod.elements()...)
 	}
 	table := &nftables.Table{Name: s.table(), Family: nftables.TableFamilyINet}
 	conn, err := fw.write()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -69,7 +70,11 @@ func (s *state) ensure(host *route, hostLocked bool) (*rootNet, link, error) {
 		return nil, link{}, err
 	}
 	if !there {
-		if err := s.makeTable(fw, net); err != nil {
+		pods, err := s.pods()
+		if err != nil {
+			return nil, link{}, err
+		}
+		if err := s.makeTable(fw, net, pods); err != nil {
 			return nil, link{}, err
 		}
 	}
@@ -111,14 +116,18 @@ func (s *state) make(host *route, was *rootNet, bridge link) (*rootNet, link, er
 		return nil, link{}, err
 	}
 	defer fw.Close()
+	pods, err := s.pods()
+	if err != nil {
+		return nil, link{}, err
+	}
 	// The table is before the bridge: route_localnet on the bridge is never without its guard.
-	if err := s.makeTable(fw, net); err != nil {
+	if err := s.makeTable(fw, net, pods); err != nil {
 		return nil, link{}, err
 	}
 	if err := s.acceptForward(fw); err != nil {
 		return nil, link{}, err
 	}
-	if bridge, err = s.makeBridge(host, net); err != nil {
+	if bridge, err = s.makeBridge(host, net, pods); err != nil {
 		return nil, link{}, err
 	}
 	net.Layout = layout
@@ -187,7 +196,7 @@ func (s *state) forgetAll() error {
 		return err
 	}
 	for _, uid := range uids {
-		if err := s.forget(uid, nil); err != nil {
+		if err := s.forget(&pod{UID: uid}); err != nil {
 			return err
 		}
 	}
@@ -196,7 +205,7 @@ func (s *state) forgetAll() error {
 
 // makeBridge makes the bridge, or completes one that a killed process left, and plugs in again the Pods that a removed
 // bridge has left behind.
-func (s *state) makeBridge(host *route, net *rootNet) (link, error) {
+func (s *state) makeBridge(host *route, net *rootNet, pods []*pod) (link, error) {
 	name := s.bridge()
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
@@ -232,17 +241,9 @@ func (s *state) makeBridge(host *route, net *rootNet) (link, error) {
 	if err := host.do(append(asks, setUp(bridge.index, name))...); err != nil {
 		return link{}, err
 	}
-	uids, err := s.uids()
-	if err != nil {
-		return link{}, err
-	}
-	for _, uid := range uids {
-		pod, err := s.pod(uid)
-		if err != nil || pod.CNI != nil {
-			continue
-		}
+	for _, pod := range pods {
 		master := nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge.index)))
-		if err := host.do(setLink("plug in pod "+uid, pod.Veth, master)); err != nil && !errors.Is(err, unix.ENODEV) {
+		if err := host.do(setLink("plug in pod "+pod.UID, pod.Veth, master)); err != nil && !errors.Is(err, unix.ENODEV) {
 			return link{}, err
 		}
 		if err := s.answerOnLoopback(pod.Ports); err != nil {
@@ -336,4 +337,47 @@ func furnish(net *rootNet, pod *pod) error {
 		}
 	}
 	return inner.do(asks...)
+}
+
+// checkBridge looks for the Pod's link, bridge, table and ports.
+func (s *state) checkBridge(pod *pod) error {
+	host, err := openRoute()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	bridge, err := host.link(s.bridge())
+	if err != nil {
+		return err
+	}
+	veth, err := host.link(pod.Veth)
+	switch {
+	case err != nil:
+		return err
+	case veth.master != bridge.index:
+		return fmt.Errorf("link %s is not on bridge %s", pod.Veth, s.bridge())
+	case !veth.up || !bridge.up:
+		return fmt.Errorf("link %s or bridge %s is down", pod.Veth, s.bridge())
+	}
+	fw, err := openFirewall()
+	if err != nil {
+		return err
+	}
+	defer fw.Close()
+	if there, err := fw.hasTable(s.table()); err != nil || !there {
+		return errors.Join(err, fmt.Errorf("nftables table %s is gone", s.table()))
+	}
+	if len(pod.Ports) == 0 {
+		return nil
+	}
+	open, err := fw.openPorts(s.table())
+	if err != nil {
+		return err
+	}
+	for _, p := range pod.Ports {
+		if !slices.ContainsFunc(open, func(o openPort) bool { return o.uid() == pod.UID && o.Port == p }) {
+			return fmt.Errorf("host port %s is closed", p)
+		}
+	}
+	return nil
 }

@@ -6,8 +6,8 @@
 // subnet, one IPv6 /64 and one nftables table, all named by a hash of the root, so that two roots never meet. A lease
 // is an address that belongs to a Pod. A record is what the root remembers of a Pod's network, in RUN/network.
 //
-// The order is what makes a kill harmless: the lease and the record are written first, then the kernel is asked for
-// things whose names follow from root and Pod alone. Detach undoes by these names, as often as it is called, and Sweep
+// The order is what makes a kill harmless: a Pod's record is written first, and then its lease, its ports and its links
+// are made, under names that follow from root and Pod alone. Detach undoes by these names, as often as it is called, and Sweep
 // does it for each record whose Pod is gone. The bridge, the table and the rules in other people's tables are made with
 // the first Pod and go with the last.
 //
@@ -190,6 +190,29 @@ func Lookup(cfg Config, uid string) (*Result, error) {
 	return pod.Result, nil
 }
 
+// Check says what of a Pod's network is no longer as Attach made it; errors.Is fs.ErrNotExist when it never was.
+func Check(ctx context.Context, cfg Config, uid string) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, err := Lookup(cfg, uid); err != nil {
+		return err
+	}
+	s, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	pod, err := s.pod(uid)
+	if err == nil && pod.CNI != nil {
+		err = s.checkCNI(ctx, pod)
+	} else if err == nil {
+		err = s.checkBridge(pod)
+	}
+	if err != nil {
+		return fmt.Errorf("the network of pod %s is damaged: %w", podName(pod.Namespace, pod.Name, uid), err)
+	}
+	return nil
+}
+
 // attachBridge is Attach with our own bridge. First what others must see (lease, record, ports), under the root's
 // lock, then the links, without it: making them is most of the time and two Pods do not meet there.
 func (s *state) attachBridge(ctx context.Context, req Request, target *netNS) (result *Result, err error) {
@@ -200,7 +223,7 @@ func (s *state) attachBridge(ctx context.Context, req Request, target *netNS) (r
 	// A failure is undone by the same hand as a kill: all of it is found by the Pod's names.
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.detach(context.WithoutCancel(ctx), req.UID))
+			err = undone(err, s.detach(context.WithoutCancel(ctx), req.UID))
 		}
 	}()
 	host, err := openRoute()
@@ -219,10 +242,18 @@ func (s *state) attachBridge(ctx context.Context, req Request, target *netNS) (r
 		return nil, err
 	}
 	pod.Result = &Result{IPs: pod.IPs, Gateway: net.gateway(), Interface: Interface, Notes: net.Notes}
-	if err := s.putPod(pod); err != nil {
+	if err := s.finish(pod); err != nil {
 		return nil, err
 	}
 	return pod.Result, nil
+}
+
+// undone is why something failed, in one line, and why it could not be undone where that failed too.
+func undone(err, undo error) error {
+	if undo == nil {
+		return err
+	}
+	return fmt.Errorf("%w; and it is not undone yet: %w", err, undo)
 }
 
 // reserve takes what two Pods could both want: the root's bridge and table while they are there, an address, ports.
@@ -239,7 +270,7 @@ func (s *state) reserve(host *route, pod *pod) (*rootNet, link, error) {
 			return nil, link{}, err
 		}
 		defer hostLock.Release()
-		if err := portsFree(pod); err != nil {
+		if err := s.portsFree(pod); err != nil {
 			return nil, link{}, err
 		}
 	}
@@ -247,10 +278,13 @@ func (s *state) reserve(host *route, pod *pod) (*rootNet, link, error) {
 	if err != nil {
 		return nil, link{}, err
 	}
-	if pod.IPs, err = s.lease(net, pod.UID); err != nil {
+	if pod.IPs, err = s.nextFree(net); err != nil {
 		return nil, link{}, err
 	}
 	if err := s.putPod(pod); err != nil {
+		return nil, link{}, err
+	}
+	if err := s.claim(pod.IPs[0], pod.UID); err != nil {
 		return nil, link{}, err
 	}
 	if len(pod.Ports) > 0 {
@@ -283,7 +317,7 @@ func (s *state) detach(ctx context.Context, uid string) error {
 		return err
 	}
 	if _, err := s.known(); errors.Is(err, fs.ErrNotExist) {
-		return s.forget(uid, pod) // the root never had a bridge, or a reboot took it
+		return s.forget(pod) // the root never had a bridge, or a reboot took it
 	} else if err != nil {
 		return err
 	}
@@ -298,7 +332,7 @@ func (s *state) detach(ctx context.Context, uid string) error {
 		}
 		forgetFlows(pod)
 	}
-	if err := s.forget(uid, pod); err != nil {
+	if err := s.forget(pod); err != nil {
 		return err
 	}
 	if n, err := s.count(); err != nil || n > 0 {

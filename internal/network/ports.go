@@ -2,7 +2,9 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"strings"
 
@@ -159,7 +161,7 @@ func (fw *firewall) tripodTables() ([]string, error) {
 }
 
 // portsFree refuses ports that another Pod of any root, or a process of the host, has. The caller holds the host's lock.
-func portsFree(pod *pod) error {
+func (s *state) portsFree(pod *pod) error {
 	for _, p := range pod.Ports {
 		if err := p.possible(); err != nil {
 			return err
@@ -178,6 +180,11 @@ func portsFree(pod *pod) error {
 	if err != nil {
 		return err
 	}
+	viaCNI, err := s.portsOfCNI()
+	if err != nil {
+		return err
+	}
+	open = append(open, viaCNI...)
 	for _, p := range pod.Ports {
 		for _, o := range open {
 			if o.meets(p) {
@@ -189,6 +196,28 @@ func portsFree(pod *pod) error {
 		}
 	}
 	return nil
+}
+
+// portsOfCNI are the ports of this root's Pods that a CNI plugin has opened, somewhere we do not look.
+func (s *state) portsOfCNI() ([]openPort, error) {
+	uids, err := s.uids()
+	if err != nil {
+		return nil, err
+	}
+	var all []openPort
+	for _, uid := range uids {
+		pod, err := s.pod(uid)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && pod.CNI == nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pod.Ports {
+			all = append(all, openPort{Port: p, comment: pod.owner()})
+		}
+	}
+	return all, nil
 }
 
 // openPorts leads the Pod's ports to it.

@@ -42,15 +42,6 @@ func (s *state) rehearse(v6 bool) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return lacks("the right to make network namespaces (CAP_SYS_ADMIN)", err)
 	}
-	dir, err := os.MkdirTemp("", "tripod-network-")
-	if err != nil {
-		return fmt.Errorf("cannot rehearse the network: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	trial := &state{cfg: s.cfg, hash: s.hash, dir: dir}
-	if err := trial.makeDirs(); err != nil {
-		return err
-	}
 	net := &rootNet{Subnet: netip.MustParsePrefix("10.208.0.0/22"), MTU: 1500}
 	if v6 {
 		net.Subnet6 = netip.MustParsePrefix("fd00::/64")
@@ -60,7 +51,7 @@ func (s *state) rehearse(v6 bool) error {
 		return lacks("route netlink (CONFIG_INET)", err)
 	}
 	defer host.Close()
-	bridge, err := trial.makeBridge(host, net)
+	bridge, err := s.makeBridge(host, net, nil)
 	if err != nil {
 		return lacks("bridges (CONFIG_BRIDGE)", err)
 	}
@@ -81,7 +72,7 @@ func (s *state) rehearse(v6 bool) error {
 	if _, err := fw.hasTable(s.table()); err != nil {
 		return lacks("nftables (CONFIG_NF_TABLES)", err)
 	}
-	if err := trial.makeTable(fw, net); err != nil {
+	if err := s.makeTable(fw, net, nil); err != nil {
 		return lacks("address translation by nftables (CONFIG_NF_TABLES_INET, NFT_NAT, NFT_MASQ, NFT_FIB_INET, NFT_CT)", err)
 	}
 	return nil

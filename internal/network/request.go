@@ -45,6 +45,12 @@ func (r *Request) validate() error {
 	if err := validUID(r.UID); err != nil {
 		return err
 	}
+	for _, name := range []string{r.Namespace, r.Name} {
+		// Names go into comments, aliases and CNI_ARGS, where ';' and '=' separate.
+		if len(name) > 253 || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == ';' || c == '=' }) {
+			return fmt.Errorf("%w: %q is no name of a pod or namespace", ErrBadRequest, name)
+		}
+	}
 	if !filepath.IsAbs(r.NetNS) {
 		return fmt.Errorf("%w: network namespace %q is not an absolute path", ErrBadRequest, r.NetNS)
 	}

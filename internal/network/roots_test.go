@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -93,13 +94,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attachFromStdin attaches the Pods whose UID and namespace it reads, and prints their addresses.
+// attachFromStdin attaches the Pods whose UID, namespace and host ports it reads, and prints their addresses.
 func attachFromStdin() int {
 	cfg := Config{Root: os.Args[1], RunRoot: os.Args[2], HostLock: os.Args[3], CNIDir: "none"}
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
-		uid, ns, _ := strings.Cut(in.Text(), " ")
-		r, err := Attach(context.Background(), cfg, Request{UID: uid, NetNS: ns})
+		f := strings.Fields(in.Text())
+		req := Request{UID: f[0], NetNS: f[1]}
+		for _, port := range f[2:] {
+			n, _ := strconv.ParseUint(port, 10, 16)
+			req.Ports = append(req.Ports, Port{HostPort: uint16(n), ContainerPort: 80})
+		}
+		r, err := Attach(context.Background(), cfg, req)
 		if err != nil {
 			fmt.Println(err)
 			return 1

@@ -169,38 +169,72 @@ func (s *state) uids() ([]string, error) {
 	return uids, nil
 }
 
+// pods are the records of the Pods on our bridge.
+func (s *state) pods() ([]*pod, error) {
+	uids, err := s.uids()
+	if err != nil {
+		return nil, err
+	}
+	var all []*pod
+	for _, uid := range uids {
+		p, err := s.pod(uid)
+		if err != nil {
+			return nil, err
+		}
+		if p.CNI == nil {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// finish writes that the Pod has its network. The lock is for Sweep's sake, which under it removes the temporary files of
+// writers that were killed.
+func (s *state) finish(p *pod) error {
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return s.putPod(p)
+}
+
+// freeTorn removes the temporary files of killed writers. The caller holds the root's lock.
+func (s *state) freeTorn() error {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "pods")} {
+		torn, err := filepath.Glob(filepath.Join(dir, ".*.json.*"))
+		if err != nil {
+			return err
+		}
+		for _, path := range torn {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("cannot remove a torn record: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 func (s *state) count() (int, error) {
 	uids, err := s.uids()
 	return len(uids), err
 }
 
-// forget ends a Pod's leases and then its record: the other way round a kill between would leave leases that no
-// record explains. Without a record (known is nil) the leases themselves are asked.
-func (s *state) forget(uid string, known *pod) error {
-	var ips []netip.Addr
-	if known != nil {
-		ips = known.IPs
-	} else {
-		leases, err := s.leases()
-		if err != nil {
-			return err
-		}
-		for ip, owner := range leases {
-			if owner == uid {
-				ips = append(ips, ip)
-			}
-		}
+// forget ends a Pod's leases and then its record, which is what names them. A Pod without a record has none.
+func (s *state) forget(pod *pod) error {
+	if pod == nil {
+		return nil
 	}
-	for _, ip := range ips {
+	for _, ip := range pod.IPs {
 		path := s.leasePath(ip)
-		if owner, err := os.Readlink(path); err != nil || owner != uid {
+		if owner, err := os.Readlink(path); err != nil || owner != pod.UID {
 			continue // IPv6 addresses have no lease of their own
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot free address %s: %w", ip, err)
 		}
 	}
-	if err := os.Remove(s.podPath(uid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.podPath(pod.UID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot remove network record: %w", err)
 	}
 	return nil
@@ -233,34 +267,30 @@ func (s *state) leases() (map[netip.Addr]string, error) {
 	return leases, nil
 }
 
-// lease takes the next free address after the last one given, so that an address rests before it comes again: peers
-// remember neighbours and connections for a while. The caller holds the root's lock.
-func (s *state) lease(net *rootNet, uid string) ([]netip.Addr, error) {
+// nextFree chooses the next free address after the last one given, so that an address rests before it comes again: peers
+// remember neighbours and connections for a while. The caller holds the root's lock until it has claimed them.
+func (s *state) nextFree(net *rootNet) ([]netip.Addr, error) {
 	var last uint32
-	lastPath := filepath.Join(s.dir, "last")
-	if b, err := os.ReadFile(lastPath); err == nil {
+	if b, err := os.ReadFile(filepath.Join(s.dir, "last")); err == nil {
 		// A torn write is no address or another one of the subnet: both are a place to start from.
 		if ip, err := netip.ParseAddr(string(b)); err == nil && net.Subnet.Contains(ip) {
 			last = offset(net.Subnet, ip)
 		}
 	}
-	hosts := uint32(1)<<(32-net.Subnet.Bits()) - 1 // the highest offset, which is the broadcast address
-	const first = 2                                // 0 is the subnet, 1 the gateway
-	for range hosts - first {
+	end := uint32(1)<<(32-net.Subnet.Bits()) - 1 // the broadcast address
+	const first = 2                              // 0 is the subnet, 1 the gateway
+	for range end - first {
 		last++
-		if last < first || last >= hosts {
+		if last < first || last >= end {
 			last = first
 		}
 		ip := at(net.Subnet, last)
-		err := os.Symlink(uid, s.leasePath(ip))
-		if errors.Is(err, fs.ErrExist) {
+		switch _, err := os.Lstat(s.leasePath(ip)); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, fmt.Errorf("cannot look for lease: %w", err)
+		default:
 			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot lease address %s: %w", ip, err)
-		}
-		if err := os.WriteFile(lastPath, []byte(ip.String()), 0o600); err != nil {
-			return nil, fmt.Errorf("cannot remember the last lease: %w", err)
 		}
 		ips := []netip.Addr{ip}
 		if net.Subnet6.IsValid() {
@@ -268,7 +298,19 @@ func (s *state) lease(net *rootNet, uid string) ([]netip.Addr, error) {
 		}
 		return ips, nil
 	}
-	return nil, fmt.Errorf("%w in %s: all %d are leased", ErrNoAddress, net.Subnet, hosts-first)
+	return nil, fmt.Errorf("%w in %s: all %d are leased", ErrNoAddress, net.Subnet, end-first)
+}
+
+// claim leases an address that nextFree chose. The Pod's record names it already: a kill between leaves a record without a
+// lease, which Detach takes for what it is, and never a lease that no record explains.
+func (s *state) claim(ip netip.Addr, uid string) error {
+	if err := os.Symlink(uid, s.leasePath(ip)); err != nil {
+		return fmt.Errorf("cannot lease address %s: %w", ip, err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "last"), []byte(ip.String()), 0o600); err != nil {
+		return fmt.Errorf("cannot remember the last lease: %w", err)
+	}
+	return nil
 }
 
 // at is the address n places above the subnet's first.

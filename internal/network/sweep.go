@@ -87,7 +87,7 @@ func (s *state) sweepStrays() error {
 		return err
 	}
 	known := func(uid string) bool { return slices.Contains(uids, uid) }
-	if err := s.freeStrays(known); err != nil {
+	if err := errors.Join(s.freeTorn(), s.freeStrays(known)); err != nil {
 		return err
 	}
 	host, err := openRoute()
