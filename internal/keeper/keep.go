@@ -220,11 +220,10 @@ func (k *keep) prepare() error {
 		}
 	}
 	for _, v := range k.sandbox.MemoryVolumes {
-		mode := v.Mode.Perm()
-		if v.Mode == 0 {
-			mode = 0o777
+		data := "mode=" + strconv.FormatUint(uint64(v.bits()), 8) + owner
+		if v.GID != 0 {
+			data += ",gid=" + strconv.Itoa(v.GID) // the later word counts
 		}
-		data := "mode=" + strconv.FormatUint(uint64(mode), 8) + owner
 		if v.Size > 0 {
 			data += ",size=" + strconv.FormatInt(v.Size, 10)
 		}

@@ -58,7 +58,23 @@ type MemoryVolume struct {
 	Name string      `json:"name"`
 	Path string      `json:"path"`           // an existing directory below DIR
 	Size int64       `json:"size,omitempty"` // bytes; 0 is the kernel's default, half of the memory
-	Mode os.FileMode `json:"mode,omitempty"` // permissions; 0 is 01777
+	Mode os.FileMode `json:"mode,omitempty"` // permissions; 0 is 0777
+	GID  int         `json:"gid,omitempty"`  // group on the host; 0 is the group of the Pod's root
+}
+
+// bits is the mode as chmod(2) takes it.
+func (v MemoryVolume) bits() uint32 {
+	if v.Mode == 0 {
+		return 0o777
+	}
+	bits := uint32(v.Mode.Perm())
+	if v.Mode&os.ModeSetgid != 0 {
+		bits |= 0o2000
+	}
+	if v.Mode&os.ModeSticky != 0 {
+		bits |= 0o1000
+	}
+	return bits
 }
 
 // shmDir is where the Pod's /dev/shm is mounted.
