@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -46,30 +47,42 @@ func compareFields(a, b Field) int {
 	return cmp.Or(cmp.Compare(a.Structure, b.Structure), cmp.Compare(a.Name, b.Name))
 }
 
-// cover refuses the fields in use that are not implemented, and gives the
-// note about those that have no effect.
-func (s *shape) cover() (notes []string) {
-	var idle []string
-	closed := "<none>"
+// cover refuses the fields in use that are not implemented, and remembers
+// those that have no effect.
+func (s *shape) cover() {
+	closed := ""
 	// A parent was recorded right behind its fields: it closes them.
 	for _, u := range slices.Backward(s.used) {
-		if under(u.path, closed) {
+		if closed != "" && under(u.path, closed) {
 			continue
 		}
 		switch support, _ := supportOf(u.structure, u.field); support {
 		case NoEffect:
-			idle = append(idle, u.path)
+			s.idle = append(s.idle, u.path)
 			closed = u.path
 		case Refused:
 			s.refuseField(u.path, u.line, "")
 			closed = u.path
 		}
 	}
-	if len(idle) > 0 {
-		slices.Reverse(idle)
-		notes = append(notes, "no effect on a single host: "+strings.Join(slices.Compact(idle), ", "))
+	slices.Reverse(s.idle)
+}
+
+// maxIdle is how many fields without effect are named.
+const maxIdle = 20
+
+// notes are what is said of an object once: fields without effect here.
+func (s *shape) notes() []string {
+	if len(s.idle) == 0 {
+		return nil
 	}
-	return notes
+	idle := s.idle
+	more := ""
+	if len(idle) > maxIdle {
+		more = fmt.Sprintf(" and %d more", len(idle)-maxIdle)
+		idle = idle[:maxIdle]
+	}
+	return []string{"no effect on a single host: " + strings.Join(idle, ", ") + more}
 }
 
 // notYet is said of everything that is refused by name.

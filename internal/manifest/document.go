@@ -118,7 +118,7 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 		}
 		return nil, s.errs
 	}
-	notes := s.cover()
+	s.cover()
 	for _, e := range settle(o) {
 		s.invalid(e)
 	}
@@ -128,7 +128,7 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 	}
 	w := Workload{
 		Kind: k.name, Namespace: o.GetNamespace(), Name: o.GetName(),
-		File: s.file, Line: s.line, Notes: notes,
+		File: s.file, Line: s.line, Notes: s.notes(),
 	}
 	var expanded []string
 	w.Pods, expanded = s.expand(o)

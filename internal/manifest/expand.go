@@ -22,6 +22,10 @@ func (s *shape) expand(o object) (pods []*corev1.Pod, notes []string) {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		p := o.DeepCopy()
+		// The rest is for a server to write; an API server wipes it as well.
+		p.ObjectMeta = metav1.ObjectMeta{
+			Name: p.Name, GenerateName: p.GenerateName, Namespace: p.Namespace, Labels: p.Labels, Annotations: p.Annotations,
+		}
 		p.Status = corev1.PodStatus{}
 		return []*corev1.Pod{p}, nil
 	case *appsv1.StatefulSet:

@@ -39,6 +39,9 @@ func (s *shape) refuse(o object) {
 	if t.Spec.OS != nil && t.Spec.OS.Name != corev1.Linux {
 		s.refuseField(spec+"os.name", 0, string(t.Spec.OS.Name))
 	}
+	if _, written := s.lines[spec+"dnsPolicy"]; written && strings.HasPrefix(string(t.Spec.DNSPolicy), string(corev1.DNSClusterFirst)) {
+		s.idle = append(s.idle, spec+"dnsPolicy: "+string(t.Spec.DNSPolicy)+" (there is no cluster DNS; the host's is used)")
+	}
 	for i, v := range t.Spec.Volumes {
 		if v.EmptyDir == nil {
 			continue
@@ -100,6 +103,7 @@ func (s *shape) refuseResourceList(list corev1.ResourceList, path string, reques
 		case name == corev1.ResourceCPU || name == corev1.ResourceMemory:
 		case strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
 		case name == corev1.ResourceEphemeralStorage && requests:
+			s.idle = append(s.idle, path+"["+string(name)+"]")
 		default:
 			s.refuseField(path+"["+string(name)+"]", line, "")
 		}

@@ -35,6 +35,7 @@ type shape struct {
 	lines                map[string]int // field path -> line of its key or item
 	broken               []string       // field paths with a mistake: what follows from them is not told
 	used                 []use
+	idle                 []string            // what is used and has no effect here, as a note has it
 	open                 map[*yaml.Node]bool // the collections around the current value
 	budget               *int                // values that may still be looked at
 }
