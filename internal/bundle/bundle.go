@@ -72,9 +72,6 @@ type Files struct {
 	Hosts, Hostname, ResolvConf string
 	Shm                         string // directory of the Pod's /dev/shm
 	TerminationLog              string // file that is the container's terminationMessagePath
-	// Sysfs and Mqueue are mounts of the sandbox, bound where the kernel would let a container in a user namespace of
-	// its own mount none: the Pod's network and IPC namespaces are not below it.
-	Sysfs, Mqueue string
 }
 
 // Spec gives the OCI runtime spec of a container. An error names the field of the container that asks for what cannot be.

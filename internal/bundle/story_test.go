@@ -107,9 +107,6 @@ func inputOf(pod *corev1.Pod, image ocispec.Image) Input {
 	for _, v := range pod.Spec.Volumes {
 		in.Volumes[v.Name] = "/var/lib/tripod/volumes/UID/" + v.Name
 	}
-	if in.Pod.Annotations[manifest.AnnotationUserNS] != "" {
-		in.Files.Sysfs, in.Files.Mqueue = dir+"/sys", dir+"/mqueue"
-	}
 	return in
 }
 
