@@ -179,7 +179,7 @@ func (s *state) attachCNI(ctx context.Context, c *cniNetwork, req Request, targe
 	}
 	pod := &pod{
 		Version: recordVersion, UID: req.UID, Namespace: req.Namespace, Name: req.Name,
-		NetNS: req.NetNS, Inode: target.inode, Ports: req.Ports, CNI: recordOf(c.list),
+		NetNS: req.NetNS, Inode: target.inode, Boot: bootID(), Ports: req.Ports, CNI: recordOf(c.list),
 	}
 	if err := s.reservePorts(pod); err != nil {
 		return nil, err
@@ -307,8 +307,8 @@ type portMapping struct {
 
 func (s *state) cniArgs(pod *pod) *libcni.RuntimeConf {
 	ns := pod.NetNS
-	if inodeOf(ns) != pod.Inode {
-		ns = ""
+	if !pod.there() {
+		ns = "" // as the specification has it for DEL
 	}
 	mappings := make([]portMapping, len(pod.Ports))
 	for i, p := range pod.Ports {

@@ -2,6 +2,8 @@ package network
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -136,22 +138,32 @@ func (s *state) removeForward(fw *firewall, families ...nftables.TableFamily) er
 	return nil
 }
 
-// foreignDrops says which firewalls that we do not speak to drop forwarded packets.
-func foreignDrops(fw *firewall, bridge string) []string {
-	var notes []string
+// foreignDrops says which firewalls that we do not speak to drop forwarded packets, or may.
+func foreignDrops(fw *firewall, bridge string) ([]string, error) {
 	conn, err := fw.write()
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	if chains, err := conn.ListChains(); err == nil {
-		for _, c := range chains {
-			iptables := c.Table.Name == "filter" && c.Name == "FORWARD" && c.Table.Family != nftables.TableFamilyINet
-			if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Policy == nil ||
-				*c.Policy != nftables.ChainPolicyDrop || iptables || c.Table.Family == nftables.TableFamilyBridge {
-				continue
-			}
-			notes = append(notes, fmt.Sprintf("nftables chain %s of table %s drops forwarded packets: let interface %s through there", c.Name, c.Table.Name, bridge))
+	chains, err := conn.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list nftables chains: %w", err)
+	}
+	var notes []string
+	for _, c := range chains {
+		iptables := c.Table.Name == filterTable && c.Name == "FORWARD" && c.Table.Family != nftables.TableFamilyINet
+		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Policy == nil ||
+			*c.Policy != nftables.ChainPolicyDrop || iptables || c.Table.Family == nftables.TableFamilyBridge {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("nftables chain %s of table %s drops forwarded packets: let interface %s through there", c.Name, c.Table.Name, bridge))
+	}
+	for file, command := range map[string]string{"ip_tables_names": "iptables-legacy", "ip6_tables_names": "ip6tables-legacy"} {
+		// The old interface hands tables over whole and has no way to change one rule, so a person has to do it.
+		tables, err := os.ReadFile("/proc/thread-self/net/" + file)
+		if err == nil && slices.Contains(strings.Fields(string(tables)), filterTable) {
+			notes = append(notes, fmt.Sprintf("%s has a filter table: if its FORWARD chain drops, run %s -I FORWARD -i %s -j ACCEPT, and the same with -o", command, command, bridge))
 		}
 	}
-	return notes
+	slices.Sort(notes)
+	return notes, nil
 }

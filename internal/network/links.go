@@ -131,7 +131,9 @@ func (s *state) make(host *route, was *rootNet, bridge link) (*rootNet, link, er
 		return nil, link{}, err
 	}
 	net.Layout = layout
-	net.Notes = foreignDrops(fw, s.bridge())
+	if net.Notes, err = foreignDrops(fw, s.bridge()); err != nil {
+		return nil, link{}, err
+	}
 	if err := s.putKnown(net); err != nil {
 		return nil, link{}, err
 	}
@@ -147,11 +149,11 @@ func (s *state) choose(was *rootNet, own int) (*rootNet, error) {
 		}
 		was = nil
 	}
-	pods, err := s.count()
+	pods, err := s.pods()
 	if err != nil {
 		return nil, err
 	}
-	if was != nil && pods > 0 {
+	if was != nil && len(pods) > 0 {
 		return was, nil
 	}
 	used, err := taken(own)
@@ -189,14 +191,15 @@ func (s *state) choose(was *rootNet, own int) (*rootNet, error) {
 	return net, nil
 }
 
-// forgetAll drops the records and leases of an earlier boot: the kernel has dropped what they speak of.
+// forgetAll drops the records and leases of an earlier boot: the kernel has dropped what they speak of. Pods with CNI plugins
+// keep theirs, because a plugin's own leases outlive a boot and Sweep still has to end them.
 func (s *state) forgetAll() error {
-	uids, err := s.uids()
+	pods, err := s.pods()
 	if err != nil {
 		return err
 	}
-	for _, uid := range uids {
-		if err := s.forget(&pod{UID: uid}); err != nil {
+	for _, pod := range pods {
+		if err := s.forget(pod); err != nil {
 			return err
 		}
 	}

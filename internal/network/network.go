@@ -138,7 +138,7 @@ func attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
 		return nil, err
 	}
 	switch was, err := s.pod(req.UID); {
-	case err == nil && was.Result != nil && was.Inode == target.inode:
+	case err == nil && was.Result != nil && was.Inode == target.inode && was.Boot == bootID():
 		return was.Result, nil
 	case err == nil:
 		if err := s.detach(ctx, req.UID); err != nil {
@@ -184,8 +184,8 @@ func Lookup(cfg Config, uid string) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot look up the network of pod %s: %w", uid, err)
 	}
-	if pod.Result == nil {
-		return nil, fmt.Errorf("cannot look up the network of pod %s: half made: %w", uid, fs.ErrNotExist)
+	if pod.Result == nil || pod.Boot != bootID() {
+		return nil, fmt.Errorf("cannot look up the network of pod %s: half made, or of another boot: %w", uid, fs.ErrNotExist)
 	}
 	return pod.Result, nil
 }
@@ -218,7 +218,7 @@ func Check(ctx context.Context, cfg Config, uid string) error {
 func (s *state) attachBridge(ctx context.Context, req Request, target *netNS) (result *Result, err error) {
 	pod := &pod{
 		Version: recordVersion, UID: req.UID, Namespace: req.Namespace, Name: req.Name,
-		NetNS: req.NetNS, Inode: target.inode, Ports: req.Ports, Veth: s.veth(req.UID),
+		NetNS: req.NetNS, Inode: target.inode, Boot: bootID(), Ports: req.Ports, Veth: s.veth(req.UID),
 	}
 	// A failure is undone by the same hand as a kill: all of it is found by the Pod's names.
 	defer func() {

@@ -132,7 +132,8 @@ func (fw *firewall) openPorts(tables ...string) ([]openPort, error) {
 				return nil, fmt.Errorf("cannot list host ports of table %s: %w", name, err)
 			}
 			for _, e := range elements {
-				if p, ok := m.parseKey(e.Key); ok {
+				if p, ok := m.parseKey(e.Key); ok && len(e.Val) >= 4 {
+					p.ContainerPort = binary.BigEndian.Uint16(e.Val[len(e.Val)-4:])
 					all = append(all, openPort{p, name, m, e.Comment, e})
 				}
 			}

@@ -25,16 +25,20 @@ func Ready(cfg Config) error {
 		return plugins.ready()
 	}
 	v6 := !s.cfg.NoIPv6 && hostHasIPv6()
-	if v, _ := getSysctl("net.ipv4.ip_forward"); v != "1" && unix.Access(sysctlPath("net.ipv4.ip_forward"), unix.W_OK) != nil {
-		return fmt.Errorf("%w: net.ipv4.ip_forward is 0 and /proc/sys is read-only", ErrMissing)
-	}
 	done := make(chan error, 1)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, and the namespace with the thread.
 		runtime.LockOSThread()
 		done <- s.rehearse(v6)
 	}()
-	return <-done
+	if err := <-done; err != nil {
+		return err
+	}
+	forward := sysctlPath("net.ipv4.ip_forward")
+	if v, _ := getSysctl("net.ipv4.ip_forward"); v != "1" && unix.Access(forward, unix.W_OK) != nil {
+		return fmt.Errorf("%w: net.ipv4.ip_forward is 0 and %s cannot be written: is /proc/sys read-only?", ErrMissing, forward)
+	}
+	return nil
 }
 
 // rehearse makes a root's network in a namespace of the calling thread's own.

@@ -88,8 +88,15 @@ func TestAddressesRest(t *testing.T) {
 
 // TestMain lets the test binary be a second tripod of the same root.
 func TestMain(m *testing.M) {
-	if os.Getenv("TRIPOD_NETWORK_TEST") == "attach" {
+	switch os.Getenv("TRIPOD_NETWORK_TEST") {
+	case "attach":
 		os.Exit(attachFromStdin())
+	case "ready":
+		if err := Ready(Config{Root: os.Args[1], RunRoot: os.Args[2], HostLock: os.Args[3], CNIDir: "none"}); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

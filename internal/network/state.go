@@ -47,18 +47,23 @@ type rootNet struct {
 
 // pod is the record of one Pod. Result is set when all of it is made.
 type pod struct {
-	Version   int          `json:"version"`
-	UID       string       `json:"uid"`
-	Namespace string       `json:"namespace,omitempty"`
-	Name      string       `json:"name,omitempty"`
-	NetNS     string       `json:"netns"`
-	Inode     uint64       `json:"inode"` // of the namespace: its path may come to mean another one
-	Veth      string       `json:"veth,omitempty"`
-	IPs       []netip.Addr `json:"ips,omitempty"`
-	Ports     []Port       `json:"ports,omitempty"`
-	CNI       *cniRecord   `json:"cni,omitempty"`
-	Result    *Result      `json:"result,omitempty"`
+	Version   int    `json:"version"`
+	UID       string `json:"uid"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	NetNS     string `json:"netns"`
+	// Inode and Boot say which namespace it is: its path may come to mean another one.
+	Inode  uint64       `json:"inode"`
+	Boot   string       `json:"boot"`
+	Veth   string       `json:"veth,omitempty"`
+	IPs    []netip.Addr `json:"ips,omitempty"`
+	Ports  []Port       `json:"ports,omitempty"`
+	CNI    *cniRecord   `json:"cni,omitempty"`
+	Result *Result      `json:"result,omitempty"`
 }
+
+// there says that the Pod's namespace is still the one that it was attached in.
+func (p *pod) there() bool { return p.Boot == bootID() && inodeOf(p.NetNS) == p.Inode }
 
 func open(cfg Config) (*state, error) {
 	for _, dir := range []string{cfg.Root, cfg.RunRoot} {

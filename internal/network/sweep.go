@@ -195,7 +195,7 @@ func Leaks(cfg Config) []string {
 		switch pod, err := s.pod(uid); {
 		case err != nil:
 			tell("%v", err)
-		case inodeOf(pod.NetNS) != pod.Inode:
+		case !pod.there():
 			tell("network of pod %s: its namespace %s is gone", podName(pod.Namespace, pod.Name, uid), pod.NetNS)
 		}
 	}
