@@ -18,6 +18,7 @@ const (
 	rFile                  // a file of the host or of /proc
 	rMaster                // the terminal's two ends
 	rSlave
+	rGroups  // the tmpfs that the v1 hierarchies are mounted on
 	rScratch // the tmpfs beside the root of a user namespace
 )
 

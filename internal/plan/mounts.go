@@ -127,7 +127,7 @@ func data(s string) Arg {
 }
 
 func shellOptions(list []string) string {
-	if len(list) == 0 {
+	if strings.Join(list, "") == "" {
 		return ""
 	}
 	return "-o " + quote(strings.Join(list, ","))
@@ -199,57 +199,59 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	return nil
 }
 
-// cgroupMount shows the container its own cgroup, and nothing above it.
+// cgroupMount shows the container its own cgroup, and nothing above it: the one hierarchy of cgroup v2, or a tmpfs with
+// a directory for each hierarchy.
 func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) error {
-	if len(c.V1) == 0 {
-		if c.Unified == "" {
-			return fmt.Errorf("%s: this host has no cgroups to mount", p.origin)
-		}
-		return p.hierarchy(m.Destination, Hierarchy{Name: "unified", Mountpoint: c.Unified}, o, c.Path, private)
+	unified := Hierarchy{Name: "unified", Mountpoint: c.Unified}
+	switch {
+	case len(c.V1) == 0 && c.Unified == "":
+		return fmt.Errorf("%s: this host has no cgroups to mount", p.origin)
+	case len(c.V1) == 0:
+		p.dir(m.Destination)
+		p.hierarchy(m.Destination, unified, o, c.Path, private)
+		return nil
 	}
 	tmp := o
 	tmp.flags &^= unix.MS_RDONLY
-	tmp.data = "mode=755,size=1m"
-	tmp.propagation = nil
+	tmp.data, tmp.propagation = "mode=755,size=1m", nil
 	p.filesystem(specs.Mount{Destination: m.Destination, Type: "tmpfs", Options: []string{"mode=755", "size=1m"}}, tmp)
-	for _, h := range c.V1 {
-		if err := p.hierarchy(path.Join(m.Destination, h.Name), h, o, c.Path, private); err != nil {
-			return err
-		}
+	p.inside("open "+m.Destination, m.Destination, unix.O_PATH|unix.O_DIRECTORY, rGroups)
+	list := c.V1
+	if c.Unified != "" {
+		list = append(list[:len(list):len(list)], unified)
+	}
+	for _, h := range list {
+		at := path.Join(m.Destination, h.Name)
+		// The tmpfs is new and nobody else's: plain names are safe in it.
+		p.add("make "+at, Mkdirat, Result(rGroups), Text(h.Name), Int(0o755))
+		p.add("open "+at, Openat, Result(rGroups), Text(h.Name), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)).save(rDest)
+		p.hierarchy(at, h, o, c.Path, private)
 		for _, link := range h.Links {
 			if link != h.Name {
-				p.inside("open "+m.Destination, m.Destination, unix.O_PATH|unix.O_DIRECTORY, rDest)
-				p.add("link "+link, Symlinkat, Text(h.Name), Result(rDest), Text(link)).sh("ln -s", h.Name, "."+path.Join(m.Destination, link))
+				p.add("link "+link, Symlinkat, Text(h.Name), Result(rGroups), Text(link)).sh("ln -s", h.Name, "."+path.Join(m.Destination, link))
 			}
 		}
 	}
-	if c.Unified != "" {
-		at := path.Join(m.Destination, "unified")
-		if err := p.hierarchy(at, Hierarchy{Name: "unified", Mountpoint: c.Unified}, o, c.Path, private); err != nil {
-			return err
-		}
-	}
 	if o.flags&unix.MS_RDONLY != 0 {
-		p.inside("open "+m.Destination, m.Destination, unix.O_PATH, rDest)
-		p.attr("make "+m.Destination+" read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		p.attr("make "+m.Destination+" read-only", Result(rGroups), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
 	}
 	return nil
 }
 
-func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, private bool) error {
+// hierarchy mounts one hierarchy of cgroups on rDest: as the cgroup namespace shows it, or the container's own
+// directory of it where there is none.
+func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, private bool) {
 	if !private {
-		p.dir(dest)
 		set, _ := o.attributes()
 		tree := p.open(Open{Name: "cgroup:" + dest, Kind: Tree, Path: path.Join(h.Mountpoint, cgroup), Set: set, Propagation: unix.MS_PRIVATE})
 		p.attach("show cgroup at "+dest, tree)
-		return nil
+		return
 	}
 	typ := "cgroup"
 	if h.Data == "" {
 		typ = "cgroup2"
 	}
-	o.data = h.Data
-	o.propagation = nil
-	p.filesystem(specs.Mount{Destination: dest, Type: typ, Source: "cgroup", Options: nil}, o)
-	return nil
+	p.add("enter "+dest, Fchdir, Result(rDest))
+	p.add(fmt.Sprintf("mount %s at %s", typ, dest), Mount, Text("cgroup"), Text("."), Text(typ), Int(o.flags), data(h.Data)).
+		sh("mount -t", typ, shellOptions([]string{h.Data}), "cgroup", quote("."+dest))
 }
