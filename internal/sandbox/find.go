@@ -13,7 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"tripod/internal/keeper"
 	"tripod/internal/record"
+	"tripod/internal/volume"
 )
 
 // Sandbox is one Pod on this host, as its folder tells it.
@@ -21,7 +23,13 @@ type Sandbox struct {
 	Host Host
 	Pod  *corev1.Pod // with its UID, creation time and, once it has a network, addresses
 
-	engine *record.Lock // held by the Pod's one will
+	Notes   []string   // what its maker should tell a person
+	Volumes volume.Set // of a Pod that was created by this process
+
+	engine *record.Lock   // held by the Pod's one will
+	pause  keeper.Process // holds the namespaces
+	keeper keeper.Process
+	ids    []idRange // of the Pod's user namespace, or of each container's, init containers first
 }
 
 // ErrNotFound says that there is no such Pod.

@@ -18,15 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Annotations with which a Pod asks for what the Pod API has no field for.
-const (
-	AnnotationUser    = "tripod/user"       // USER[:GROUP] by name, of every container that sets none
-	AnnotationUserNS  = "tripod/userns"     // "container": a user namespace for each container
-	AnnotationNetwork = "tripod/network"    // NetworkNone
-	AnnotationPids    = "tripod/pids-limit" // most tasks of each container; -1 is no limit
-)
-
-// NetworkNone asks for a network namespace with nothing but loopback.
+// NetworkNone is the value of manifest.AnnotationNetwork that asks for a network namespace with nothing but loopback.
 const NetworkNone = "none"
 
 // Host says where tripod keeps its things on this machine, and which program keeps its Pods.
@@ -34,16 +26,15 @@ type Host struct {
 	Root    string // images, snapshots, volumes, logs: outlives a reboot
 	RunRoot string // one folder a Pod: gone after a reboot
 	Keeper  string // path of tripod-oci
+	Program string // path of the program whose "settle UID" gives back a finished Pod's network; "" is none
 }
 
-// The files of a Pod's folder. The keeper writes keeper.* and status.json.
+// The files of a Pod's folder that are not its keeper's.
 const (
 	podFile        = "pod.json"
-	sandboxFile    = "sandbox.json"
 	engineLockFile = "engine.lock"
-	keeperLockFile = "keeper.lock"
-	keeperSocket   = "keeper.sock"
-	statusFile     = "status.json"
+	filesDir       = "files"
+	bundlesDir     = "containers"
 )
 
 // Pods is the folder of all Pods.
@@ -57,9 +48,14 @@ func (h Host) Logs(pod *corev1.Pod) string {
 	return filepath.Join(h.Root, "logs", pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
 
-// Log is the file of one attempt of a container.
+// LogFolder is the folder of a container's logs.
+func (h Host) LogFolder(pod *corev1.Pod, container string) string {
+	return filepath.Join(h.Logs(pod), container)
+}
+
+// Log is the file of one attempt at a container.
 func (h Host) Log(pod *corev1.Pod, container string, attempt int) string {
-	return filepath.Join(h.Logs(pod), container, strconv.Itoa(attempt)+".log")
+	return filepath.Join(h.LogFolder(pod, container), strconv.Itoa(attempt)+".log")
 }
 
 // Writable is the folder of what a Pod's containers write to their root file systems.

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tripod/internal/manifest"
+	"tripod/internal/record"
 )
 
 // IDsPerPod is how many user and group ids a user namespace of a Pod or container has: all that a 16-bit file system
@@ -28,7 +31,10 @@ const lastIDs = 1 << 31
 var ErrNoIDs = fmt.Errorf("no free range of %d ids", IDsPerPod)
 
 // idRange is Size host ids from First on.
-type idRange struct{ First, Size uint32 }
+type idRange struct {
+	First uint32 `json:"first"`
+	Size  uint32 `json:"size"`
+}
 
 func (r idRange) overlaps(o idRange) bool {
 	return uint64(r.First) < uint64(o.First)+uint64(o.Size) && uint64(o.First) < uint64(r.First)+uint64(r.Size)
@@ -65,9 +71,7 @@ func usedIDs(h Host) []idRange {
 		}
 	}
 	for _, s := range h.all() {
-		for _, m := range s.idMappings() {
-			used = append(used, idRange{m.HostID, m.Size})
-		}
+		used = append(used, s.ranges()...)
 	}
 	return used
 }
@@ -109,4 +113,29 @@ func appendRange(all []idRange, first, size string) []idRange {
 // mapping maps all ids of a range to 0 and on.
 func (r idRange) mapping() []specs.LinuxIDMapping {
 	return []specs.LinuxIDMapping{{ContainerID: 0, HostID: r.First, Size: r.Size}}
+}
+
+// idsFile has the ranges of a Pod.
+const idsFile = "ids.json"
+
+// ranges are those that the Pod was given.
+func (s *Sandbox) ranges() []idRange {
+	if s.ids == nil {
+		_ = record.Get(s.file(idsFile), &s.ids) // most Pods have none
+	}
+	return s.ids
+}
+
+// IDs map a range of its own to a container of a Pod whose containers have a user namespace each; nil in other Pods.
+func (s *Sandbox) IDs(container string) []specs.LinuxIDMapping {
+	if s.Pod.Annotations[manifest.AnnotationUserNS] == "" {
+		return nil
+	}
+	ranges := s.ranges()
+	for i, c := range slices.Concat(s.Pod.Spec.InitContainers, s.Pod.Spec.Containers) {
+		if c.Name == container && i < len(ranges) {
+			return ranges[i].mapping()
+		}
+	}
+	return nil
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tripod/internal/sandbox"
+)
+
+func newCp(a *app) *cobra.Command {
+	var namespace, container string
+	var o sandbox.CopyOptions
+	cmd := &cobra.Command{
+		Use:   "cp SOURCE TARGET",
+		Short: "Copy files into and out of containers",
+		Long: `Copy a file or folder between this host and a running container, or between two. A path
+in a container is POD:PATH. The image needs no tar: the files are read and written from outside,
+and every link of the container is followed inside the container.
+
+As with docker cp a target that is a folder receives the source under its own name; SOURCE/. copies
+what is in it.`,
+		Example: `  tripod cp web:/etc/nginx/nginx.conf .
+  tripod cp -c nginx site/. web:/usr/share/nginx/html
+  tripod cp shop/web:/tmp/core web:/tmp/`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			from, source, err := a.tree(namespace, container, args[0])
+			if err != nil {
+				return err
+			}
+			defer from.Close()
+			to, target, err := a.tree(namespace, container, args[1])
+			if err != nil {
+				return err
+			}
+			defer to.Close()
+			o.Skipped = func(name string) { _ = a.say("note: left out %s: neither file, folder nor link", name) }
+			return sandbox.Copy(from, source, to, target, o)
+		},
+	}
+	a.namespaceFlag(cmd, &namespace)
+	cmd.Flags().StringVarP(&container, "container", "c", "", "of this container")
+	cmd.Flags().BoolVarP(&o.Archive, "archive", "a", false, "keep owner and group")
+	cmd.Flags().BoolVarP(&o.Follow, "follow-link", "L", false, "copy what a link given as SOURCE leads to")
+	return cmd
+}
+
+// tree is what a word of cp means: a place in a container, or on this host.
+func (a *app) tree(namespace, container, word string) (*sandbox.Tree, string, error) {
+	pod, path, inPod := podPath(word)
+	if !inPod {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, "", fmt.Errorf("cannot find the working folder: %w", err)
+		}
+		if !strings.HasPrefix(word, "/") {
+			word = dir + "/" + word // not filepath.Join: an end of / or /. has a meaning
+		}
+		t, err := sandbox.HostTree()
+		return t, word, err
+	}
+	box, err := a.host().Find(namespace, pod)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := box.Container(container)
+	if err != nil {
+		return nil, "", err
+	}
+	t, err := box.Inside(c.Name)
+	return t, path, err
+}
+
+// podPath splits POD:PATH. A word that begins as a path does is one, whatever colons it has.
+func podPath(word string) (pod, path string, ok bool) {
+	if strings.HasPrefix(word, "/") || strings.HasPrefix(word, ".") {
+		return "", word, false
+	}
+	if pod, path, ok = strings.Cut(word, ":"); !ok {
+		return "", word, false
+	}
+	return pod, path, true
+}

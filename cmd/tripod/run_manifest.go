@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+
+	"tripod/internal/manifest"
+)
+
+type flagOf = pflag.Flag
+
+// manifests reads what -f names: files, folders, URLs, or - for stdin. All mistakes of all of them are told at once.
+func (a *app) manifests(ctx context.Context, names []string) ([]*corev1.Pod, error) {
+	var workloads []manifest.Workload
+	var errs []error
+	for _, name := range names {
+		files, err := a.files(name)
+		errs = append(errs, err)
+		for _, file := range files {
+			found, err := a.manifest(ctx, file)
+			workloads = append(workloads, found...)
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if err := manifest.Unique(workloads); err != nil {
+		return nil, err
+	}
+	var pods []*corev1.Pod
+	for _, w := range workloads {
+		for _, note := range w.Notes {
+			_ = a.say("note: %s", note)
+		}
+		pods = append(pods, w.Pods...)
+	}
+	return pods, nil
+}
+
+// files are the files that a name stands for: those of a folder that are manifests by their names, or itself.
+func (a *app) files(name string) ([]string, error) {
+	if name == "-" || isURL(name) {
+		return []string{name}, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read manifest: %w", err)
+	}
+	if !info.IsDir() {
+		return []string{name}, nil
+	}
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read manifests: %w", err)
+	}
+	var files []string
+	for _, e := range entries {
+		if !e.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
+			files = append(files, filepath.Join(name, e.Name()))
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("cannot read manifests: no .yaml, .yml or .json file in %s", name)
+	}
+	return files, nil
+}
+
+func isURL(name string) bool {
+	return strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://")
+}
+
+// fetchTime bounds how long a manifest may take to come from a URL.
+const fetchTime = 30 * time.Second
+
+func (a *app) manifest(ctx context.Context, name string) ([]manifest.Workload, error) {
+	switch {
+	case name == "-":
+		return manifest.Read("stdin", a.in)
+	case isURL(name):
+		ctx, cancel := context.WithTimeout(ctx, fetchTime)
+		defer cancel()
+		body, err := fetch(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read manifest %s: %w", name, err)
+		}
+		defer body.Close()
+		return manifest.Read(name, body)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read manifest: %w", err)
+	}
+	defer f.Close()
+	return manifest.Read(name, f)
+}
+
+func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("the server answered %s", response.Status)
+	}
+	return response.Body, nil
+}
+
+// checked passes a Pod that was made of docker's words through all that a manifest goes through: Kubernetes' defaults and
+// checks, and ours.
+func checked(pod *corev1.Pod) (*corev1.Pod, error) {
+	text, err := json.Marshal(pod)
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe the Pod: %w", err)
+	}
+	workloads, err := manifest.Read("the command line", bytes.NewReader(text))
+	var wrong manifest.Errors
+	if errors.As(err, &wrong) {
+		for _, e := range wrong {
+			e.Line = 0 // nobody wrote lines
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return workloads[0].Pods[0], nil
+}

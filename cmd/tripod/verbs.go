@@ -1,0 +1,27 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs are all commands of tripod, in the order of the help text.
+func verbs(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newRun(a),
+		newPs(a),
+		newExec(a),
+		newLogs(a),
+		newAttach(a),
+		newStop(a),
+		newKill(a),
+		newRm(a),
+		newWait(a),
+		newInspect(a),
+		newStats(a),
+		newCp(a),
+		newExplain(a),
+		newDoctor(a),
+		newVersion(a),
+		newCompletion(a),
+		newMan(a),
+		newSettle(a),
+	}
+}

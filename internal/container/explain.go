@@ -1,0 +1,15 @@
+package container
+
+import "tripod/internal/plan"
+
+// Explain is the Plan that Create would spend, with nothing made: what the kernel would be asked to do.
+func Explain(cfg Config) (*plan.Plan, error) {
+	facts := cfg.Host.facts(cfg.Spec)
+	facts.ChownStd = cfg.OwnStdio
+	facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
+	if cfg.CgroupPath != "" {
+		facts.Cgroup.Tasks = len(facts.Cgroup.V1)
+		facts.Cgroup.Into = facts.Cgroup.Unified != ""
+	}
+	return plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Gated: true})
+}
