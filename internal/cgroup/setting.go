@@ -101,13 +101,14 @@ func CPUWeight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
+// memory leaves out memory.kernel, which the spec has given up as Linux 5.4 has, and memory.useHierarchy, which is
+// how it always is since Linux 5.11.
 func (p *planner) memory(m *specs.LinuxMemory) {
 	if m == nil {
 		return
 	}
 	oomOff := m.DisableOOMKiller != nil && *m.DisableOOMKiller
-	if !given(m.Limit) && !given(m.Swap) && !given(m.Reservation) && !given(m.Kernel) && !given(m.KernelTCP) &&
-		m.Swappiness == nil && !oomOff {
+	if !given(m.Limit) && !given(m.Swap) && !given(m.Reservation) && !given(m.KernelTCP) && m.Swappiness == nil && !oomOff {
 		return
 	}
 	t, ok := p.find("memory", "memory")
@@ -118,9 +119,6 @@ func (p *planner) memory(m *specs.LinuxMemory) {
 		t.memoryV2(m)
 	} else {
 		t.memoryV1(m)
-	}
-	if given(m.Kernel) {
-		t.v1only("memory.kernel", "memory.kmem.limit_in_bytes", itoa(*m.Kernel))
 	}
 	if given(m.KernelTCP) {
 		t.v1only("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", itoa(*m.KernelTCP))

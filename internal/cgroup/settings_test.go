@@ -1,0 +1,141 @@
+package cgroup
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// hostV1 is an older Debian's: co-mounted controllers, a named hierarchy.
+func hostV1() Host {
+	var h Host
+	h.Mode = V1
+	for _, name := range []string{"blkio", "cpu,cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls,net_prio", "pids", "rdma"} {
+		h.Hierarchies = append(h.Hierarchies, Hierarchy{Name: name, Controllers: strings.Split(name, ","), Mountpoint: "/sys/fs/cgroup/" + name})
+	}
+	h.Hierarchies = append(h.Hierarchies, Hierarchy{Name: "name=systemd", Mountpoint: "/sys/fs/cgroup/systemd"})
+	return h
+}
+
+func hostV2() Host {
+	return Host{V2, []Hierarchy{{
+		Name: Unified, Controllers: []string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"},
+		Mountpoint: "/sys/fs/cgroup", Unified: true,
+	}}}
+}
+
+// hostHybrid has memory and pids on v1, the rest on v2.
+func hostHybrid() Host {
+	h := Host{Mode: Hybrid}
+	for _, name := range []string{"memory", "pids"} {
+		h.Hierarchies = append(h.Hierarchies, Hierarchy{Name: name, Controllers: []string{name}, Mountpoint: "/sys/fs/cgroup/" + name})
+	}
+	return Host{Hybrid, append(h.Hierarchies, Hierarchy{
+		Name: Unified, Controllers: []string{"cpuset", "cpu", "io", "hugetlb"}, Mountpoint: "/sys/fs/cgroup/unified", Unified: true,
+	})}
+}
+
+// The goldens show, beside each OCI document, what is written for it on each kind of host.
+func TestSettings(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/resources/*.json")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no inputs: %v", err)
+	}
+	for _, input := range inputs {
+		text, err := os.ReadFile(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r specs.LinuxResources
+		if err := json.Unmarshal(text, &r); err != nil {
+			t.Fatalf("%s: %v", input, err)
+		}
+		for _, h := range []Host{hostV1(), hostHybrid(), hostV2()} {
+			settings, err := Settings(h, &r)
+			var b strings.Builder
+			for _, s := range settings {
+				fmt.Fprintf(&b, "%s %s = %q from %s", s.Hierarchy, s.File, s.Value, s.Origin)
+				if s.Optional {
+					b.WriteString(", optional")
+				}
+				if s.Else != nil {
+					fmt.Fprintf(&b, ", else %s = %q", s.Else.File, s.Else.Value)
+				}
+				b.WriteByte('\n')
+			}
+			if err != nil {
+				fmt.Fprintf(&b, "error: %v\n", err)
+			}
+			golden := strings.TrimSuffix(input, "json") + h.Mode.String()
+			if *update {
+				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil || string(want) != b.String() {
+				t.Errorf("%s: %v\ngot\n%swant\n%s", golden, err, b.String(), want)
+			}
+		}
+	}
+}
+
+// The conversion is the one of the library that runc, kubelet and podman use.
+func TestCPUWeight(t *testing.T) {
+	for shares := uint64(0); shares <= maxShares+2; shares++ {
+		if got, want := CPUWeight(shares), cgroups.ConvertCPUSharesToCgroupV2Value(shares); got != want {
+			t.Fatalf("%d shares: weight %d, want %d", shares, got, want)
+		}
+	}
+	for shares, want := range map[uint64]uint64{2: 1, 1024: 100, 262144: 10000} {
+		if got := CPUWeight(shares); got != want {
+			t.Errorf("%d shares: weight %d, want %d", shares, got, want)
+		}
+	}
+}
+
+func TestSwapV2(t *testing.T) {
+	values := []int64{-1, 0, 1, 5, 9, 1 << 40}
+	for _, limit := range values {
+		for _, swap := range values {
+			want, wantErr := cgroups.ConvertMemorySwapToCgroupV2Value(swap, limit)
+			got, err := swapV2(&limit, &swap)
+			if (err != nil) != (wantErr != nil) {
+				t.Errorf("limit %d, swap %d: %v, want %v", limit, swap, err, wantErr)
+				continue
+			}
+			text := orMax(want)
+			if want == 0 && swap == 0 {
+				text = ""
+			}
+			if err == nil && got != text {
+				t.Errorf("limit %d, swap %d: %q, want %q", limit, swap, got, text)
+			}
+		}
+	}
+}
+
+func TestCheckPath(t *testing.T) {
+	for path, ok := range map[string]bool{
+		"tripod": true, "tripod/9a-B_c.d": true, "tripod/keepers/x": true, "a:b": true,
+		"": false, "/": false, "/a": false, "a/": false, "a//b": false, ".": false, "..": false, "a/../b": false, "a/./b": false,
+		"a\nb": false, "a\x00": false, "a/\x7f": false, "cgroup.procs": false, "a/cgroup.kill": false,
+		strings.Repeat("n", 255): true, strings.Repeat("n", 256): false, strings.Repeat("a/", 2000) + "a": false,
+	} {
+		if err := CheckPath(path); (err == nil) != ok {
+			t.Errorf("%.40q: %v", path, err)
+		}
+	}
+	if _, err := Make(Host{}, "../x"); err == nil {
+		t.Error("Make takes ../x")
+	}
+}
