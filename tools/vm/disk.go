@@ -45,12 +45,12 @@ ip link set lo up
 ulimit -n 1048576
 modprobe -a overlay veth bridge nf_tables nft_chain_nat nft_nat nft_masq nft_ct br_netfilter dummy inet_diag tcp_diag loop
 cd /tests
-while read -r id dir args; do
+while read -r id dir command; do
 	echo
 	echo "@@ begin $id $(uname -r)"
 	cd "/src/$dir"
 	rc=0
-	timeout -k 10 1200 "/tests/$id" $args </dev/null 2>&1 || rc=$?
+	timeout -k 10 1200 $command </dev/null 2>&1 || rc=$?
 	echo
 	echo "@@ end $id $rc"
 done <list
@@ -117,13 +117,14 @@ func buildTests(root string, packages []string, run string) ([]string, error) {
 	var built []string
 	var list bytes.Buffer
 	for _, dir := range packages {
-		id := strings.ReplaceAll(dir, "/", "-") + ".test"
+		id := strings.ReplaceAll(dir, "/", "-")
+		binary := filepath.Join("/tests", id, filepath.Base(dir)+".test") // the name that go test gives it
 		tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil || len(tests) == 0 {
 			continue
 		}
 		fmt.Printf("building the tests of %s\n", dir)
-		compile := exec.Command("go", "test", "-c", "-o", filepath.Join(root, "tests", id), "./"+dir)
+		compile := exec.Command("go", "test", "-c", "-o", filepath.Join(root, binary), "./"+dir)
 		compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 		if out, err := compile.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("cannot build the tests of %s: %w: %s", dir, err, bytes.TrimSpace(out))
@@ -135,7 +136,7 @@ func buildTests(root string, packages []string, run string) ([]string, error) {
 			return nil, err
 		}
 		built = append(built, id)
-		fmt.Fprintf(&list, "%s %s -test.v -test.timeout=18m", id, dir)
+		fmt.Fprintf(&list, "%s %s %s -test.v -test.timeout=18m", id, dir, binary)
 		if run != "" {
 			fmt.Fprintf(&list, " -test.run=%s", run)
 		}

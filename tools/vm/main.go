@@ -9,7 +9,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -86,19 +85,23 @@ func test(cache, memory string, limit time.Duration, run string, verbose bool, c
 		"-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all",
 		"-drive", "file="+disk+",format=raw,if=virtio,cache=unsafe",
 		"-display", "none", "-nodefaults", "-serial", "stdio", "-no-reboot", "-nic", "none")
-	var console bytes.Buffer
-	machine.Stdout = &console
+	log := filepath.Join(cache, "console.log")
+	console, err := os.Create(log)
+	if err != nil {
+		return err
+	}
+	defer console.Close()
+	machine.Stdout = console
 	if verbose {
-		machine.Stdout = io.MultiWriter(&console, os.Stdout)
+		machine.Stdout = io.MultiWriter(console, os.Stdout)
 	}
 	machine.Stderr = os.Stderr
 	began := time.Now()
 	err = machine.Run()
-	log := filepath.Join(cache, "console.log")
-	if werr := os.WriteFile(log, console.Bytes(), 0o644); werr != nil {
-		return werr
+	if _, serr := console.Seek(0, io.SeekStart); serr != nil {
+		return serr
 	}
-	result := Read(&console, built)
+	result := Read(console, built)
 	result.Print(os.Stdout)
 	fmt.Printf("%d passed, %d failed, %d skipped in %s\n", result.Passed, result.Failed, result.Skipped, time.Since(began).Round(time.Second))
 	switch {
