@@ -64,18 +64,10 @@ func names(what string, message int, family nftables.TableFamily, attrs map[int]
 
 // payload are the attributes of an answer.
 func payload(data []byte) (map[uint16][]byte, error) {
-	if len(data) < 4 {
+	if len(data) < genMsg(0).Len() {
 		return nil, errors.New("short netlink answer")
 	}
-	attrs, err := nl.ParseRouteAttr(data[4:])
-	if err != nil {
-		return nil, fmt.Errorf("bad netlink answer: %w", err)
-	}
-	m := make(map[uint16][]byte, len(attrs))
-	for _, a := range attrs {
-		m[a.Attr.Type&^unix.NLA_F_NESTED] = a.Value
-	}
-	return m, nil
+	return attributes(data[genMsg(0).Len():]), nil
 }
 
 // has asks for one thing and says whether it is there.

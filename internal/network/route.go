@@ -3,7 +3,6 @@ package network
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -50,19 +49,16 @@ func parseLink(data []byte) (link, error) {
 		return link{}, errors.New("short netlink answer")
 	}
 	info := nl.DeserializeIfInfomsg(data)
-	attrs, err := nl.ParseRouteAttrAsMap(data[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return link{}, fmt.Errorf("bad netlink answer: %w", err)
-	}
+	attrs := attributes(data[unix.SizeofIfInfomsg:])
 	number := func(attr uint16) int {
-		if v := attrs[attr].Value; len(v) >= 4 {
+		if v := attrs[attr]; len(v) >= 4 {
 			return int(binary.NativeEndian.Uint32(v))
 		}
 		return 0
 	}
 	return link{
 		index: int(info.Index), master: number(unix.IFLA_MASTER), mtu: number(unix.IFLA_MTU),
-		name: cString(attrs[unix.IFLA_IFNAME].Value), alias: cString(attrs[unix.IFLA_IFALIAS].Value),
+		name: cString(attrs[unix.IFLA_IFNAME]), alias: cString(attrs[unix.IFLA_IFALIAS]),
 		up: info.Flags&unix.IFF_UP != 0,
 	}, nil
 }

@@ -169,10 +169,8 @@ func ackError(m syscall.NetlinkMessage) error {
 	}
 	const head = 4 + unix.SizeofNlMsghdr // the error and the header of the request; NETLINK_CAP_ACK leaves its body out
 	if m.Header.Flags&unix.NLM_F_ACK_TLVS != 0 && m.Header.Flags&unix.NLM_F_CAPPED != 0 && len(m.Data) > head {
-		if attrs, err := nl.ParseRouteAttrAsMap(m.Data[head:]); err == nil {
-			if text := cString(attrs[unix.NLMSGERR_ATTR_MSG].Value); text != "" {
-				return fmt.Errorf("%w (%s)", unix.Errno(errno), text)
-			}
+		if text := cString(attributes(m.Data[head:])[unix.NLMSGERR_ATTR_MSG]); text != "" {
+			return fmt.Errorf("%w (%s)", unix.Errno(errno), text)
 		}
 	}
 	return unix.Errno(errno)
@@ -183,6 +181,22 @@ func pad(b []byte) []byte {
 		b = append(b, 0)
 	}
 	return b
+}
+
+// attributes are the attributes of a message by their number, up to the first that does not fit. The library's parser
+// ends the process when the last one has no padding.
+func attributes(data []byte) map[uint16][]byte {
+	const flags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
+	all := map[uint16][]byte{}
+	for len(data) >= unix.SizeofNlAttr {
+		size := int(binary.NativeEndian.Uint16(data))
+		if size < unix.SizeofNlAttr || size > len(data) {
+			break
+		}
+		all[binary.NativeEndian.Uint16(data[2:])&^flags] = data[unix.SizeofNlAttr:size]
+		data = data[min(len(data), (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
+	}
+	return all
 }
 
 // cString is text up to its zero byte, which the kernel may leave out.
