@@ -34,7 +34,7 @@ type Input struct {
 
 	// Namespaces are those of the Pod, to be joined. Needed is each that the Pod shares (see Sandbox).
 	Namespaces Namespaces
-	// UIDs and GIDs map the ids of a user namespace made for this container alone.
+	// UIDs and GIDs map the ids of the container's user namespace, the Pod's or one made for it alone.
 	UIDs, GIDs []specs.LinuxIDMapping
 
 	Files   Files

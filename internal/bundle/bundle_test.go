@@ -436,7 +436,7 @@ func TestMistakes(t *testing.T) {
 			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{}}}
 		},
 		`annotation tripod/userns: "pod" is not "container"`: func(p *corev1.Pod, _ *Input) { p.Annotations = map[string]string{manifest.AnnotationUserNS: "pod"} },
-		"namespaces: no ids were given for the container's user namespace": func(p *corev1.Pod, in *Input) {
+		"namespaces: no ids were given for the user namespace": func(p *corev1.Pod, in *Input) {
 			p.Annotations, in.UIDs = map[string]string{manifest.AnnotationUserNS: "container"}, nil
 		},
 	} {

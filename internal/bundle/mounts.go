@@ -37,9 +37,9 @@ func (b *builder) namespaces(spec *specs.Spec) error {
 		}
 		list = append(list, specs.LinuxNamespace{Type: n.kind, Path: n.path})
 	}
-	if b.sandbox.User == OfContainer {
+	if b.sandbox.User != OfHost {
 		if len(b.UIDs) == 0 || len(b.GIDs) == 0 {
-			return fmt.Errorf("no ids were given for the container's user namespace")
+			return fmt.Errorf("no ids were given for the user namespace")
 		}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = b.UIDs, b.GIDs
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ import (
 
 	"tripod/internal/life"
 	"tripod/internal/manifest"
+	"tripod/internal/plan"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -108,6 +110,38 @@ func inputOf(pod *corev1.Pod, image ocispec.Image) Input {
 		in.Volumes[v.Name] = "/var/lib/tripod/volumes/UID/" + v.Name
 	}
 	return in
+}
+
+// Every spec of the stories is one that the next hop takes, with nothing refused.
+func TestStoriesCompile(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/spec-*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no specs in testdata: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var spec specs.Spec
+		if err := json.Unmarshal(data, &spec); err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]plan.Kind{}
+		for _, m := range spec.Mounts {
+			kinds[m.Source] = plan.Dir
+			if strings.HasPrefix(m.Destination, "/etc/") || m.Destination == "/dev/termination-log" {
+				kinds[m.Source] = plan.Regular
+			}
+		}
+		in := plan.Input{
+			Root:  plan.Rootfs{Lower: []string{"/lower"}, Upper: "/upper", Work: "/work", Mountpoint: "/mnt"},
+			Facts: plan.Facts{LastCap: len(capabilities) - 1, Kinds: kinds, Cgroup: plan.Cgroup{Unified: "/sys/fs/cgroup", Path: spec.Linux.CgroupsPath}},
+		}
+		if _, err := plan.Compile(&spec, in); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
 }
 
 func readPod(t *testing.T, file string) *corev1.Pod {
