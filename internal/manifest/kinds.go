@@ -59,11 +59,17 @@ func (k kind) gvk() schema.GroupVersionKind {
 
 // otherKinds are valid Kubernetes and have no meaning here yet.
 var otherKinds = []string{
-	"APIService", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "ControllerRevision", "CronJob", "CSIDriver",
-	"CustomResourceDefinition", "EndpointSlice", "Endpoints", "Event", "HorizontalPodAutoscaler", "Ingress", "IngressClass",
-	"Lease", "LimitRange", "MutatingWebhookConfiguration", "Namespace", "NetworkPolicy", "Node", "PersistentVolume",
-	"PersistentVolumeClaim", "PodDisruptionBudget", "PodTemplate", "PriorityClass", "ReplicationController", "ResourceQuota",
-	"Role", "RoleBinding", "RuntimeClass", "Secret", "Service", "ServiceAccount", "StorageClass", "ValidatingWebhookConfiguration",
+	"APIService", "Binding", "CertificateSigningRequest", "ClusterRole", "ClusterRoleBinding", "ComponentStatus",
+	"ConfigMap", "ControllerRevision", "CronJob", "CSIDriver", "CSINode", "CSIStorageCapacity",
+	"CustomResourceDefinition", "DeviceClass", "Endpoints", "EndpointSlice", "Event", "FlowSchema",
+	"HorizontalPodAutoscaler", "Ingress", "IngressClass", "IPAddress", "Lease", "LimitRange",
+	"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "MutatingWebhookConfiguration", "Namespace",
+	"NetworkPolicy", "Node", "PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget", "PodGroup",
+	"PodTemplate", "PriorityClass", "PriorityLevelConfiguration", "ReplicationController", "ResourceClaim",
+	"ResourceClaimTemplate", "ResourceQuota", "ResourceSlice", "Role", "RoleBinding", "RuntimeClass", "Secret",
+	"Service", "ServiceAccount", "ServiceCIDR", "StorageClass", "ValidatingAdmissionPolicy",
+	"ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "VolumeAttachment",
+	"VolumeAttributesClass", "Workload",
 }
 
 // findKind gives the kind of an apiVersion and a name, or the mistake in them.
