@@ -130,6 +130,8 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 		Kind: k.name, Namespace: o.GetNamespace(), Name: o.GetName(),
 		File: s.file, Line: s.line, Notes: s.notes(),
 	}
+	t, at := template(o)
+	w.Notes = append(w.Notes, warnings(t, at)...)
 	var expanded []string
 	w.Pods, expanded = s.expand(o)
 	w.Notes = append(w.Notes, expanded...)

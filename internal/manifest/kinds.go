@@ -148,12 +148,33 @@ func settle(o object) field.ErrorList {
 	return errs
 }
 
+// internal gives an object in the form that validation is written for.
+func internal(o object) (runtime.Object, error) {
+	return scheme().UnsafeConvertToVersion(o.DeepCopyObject(), runtime.InternalGroupVersioner)
+}
+
+// warnings gives what an API server would warn of in a valid Pod template: a
+// variable that hides another, a field that is deprecated.
+func warnings(t corev1.PodTemplateSpec, at string) []string {
+	in, err := internal(&corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec})
+	if err != nil {
+		return nil
+	}
+	pod := in.(*core.Pod)
+	var path *field.Path
+	if at != "" {
+		path = field.NewPath("spec", "template")
+	}
+	template := &core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
+	return podutil.GetWarningsForPodTemplate(context.Background(), path, template, nil)
+}
+
 func validate(o object) field.ErrorList {
-	internal, err := scheme().UnsafeConvertToVersion(o.DeepCopyObject(), runtime.InternalGroupVersioner)
+	in, err := internal(o)
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	switch o := internal.(type) {
+	switch o := in.(type) {
 	case *core.Pod:
 		opts := podutil.GetValidationOptionsFromPodSpecAndMeta(&o.Spec, nil, &o.ObjectMeta, nil)
 		opts.ResourceIsPod = true
@@ -173,7 +194,7 @@ func validate(o object) field.ErrorList {
 			RequirePrefixedLabels: true,
 		})
 	}
-	return field.ErrorList{field.InternalError(nil, fmt.Errorf("no validation for %T", internal))}
+	return field.ErrorList{field.InternalError(nil, fmt.Errorf("no validation for %T", in))}
 }
 
 // selectOwn gives a Job the selector and labels that an API server generates
