@@ -424,6 +424,10 @@ func TestMistakes(t *testing.T) {
 		"cannot make spec of container c: volumeMounts: volumeMounts[0]: where volume v lies was not given": func(p *corev1.Pod, _ *Input) {
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}
 		},
+		`"/" is the root`: func(p *corev1.Pod, in *Input) {
+			in.Volumes["v"] = "/v"
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/"}}
+		},
 		"has a .. in it": func(p *corev1.Pod, in *Input) {
 			in.Volumes["v"] = "/v"
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/a/../b"}}

@@ -104,7 +104,7 @@ func (b *builder) podField(path string) (string, error) {
 func (b *builder) env(own []variable, home string) []string {
 	var env []variable
 	env = set(env, "PATH", defaultPath)
-	env = set(env, "HOSTNAME", b.sandbox.envHostname(b.Node))
+	env = set(env, "HOSTNAME", b.sandbox.uname(b.Pod, b.Node))
 	if b.Container.TTY {
 		env = set(env, "TERM", "xterm")
 	}

@@ -44,11 +44,7 @@ func Hosts(pod *corev1.Pod, s Sandbox, ips []string, ofHost []byte) []byte {
 
 // Hostname is a Pod's /etc/hostname.
 func Hostname(pod *corev1.Pod, s Sandbox, n Node) []byte {
-	name := s.KernelHostname(pod)
-	if s.UTS == OfHost {
-		name = n.Name
-	}
-	return []byte(name + "\n")
+	return []byte(s.uname(pod, n) + "\n")
 }
 
 // The limits of a resolv.conf that Kubernetes keeps (pkg/apis/core/validation).

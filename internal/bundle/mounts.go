@@ -124,8 +124,9 @@ func (b *builder) volumeMounts() ([]specs.Mount, error) {
 		if !ok {
 			return nil, fmt.Errorf("volumeMounts[%d]: where volume %s lies was not given", i, v.Name)
 		}
-		if strings.ContainsRune(v.MountPath, 0) || slices.Contains(strings.Split(v.MountPath, "/"), "..") {
-			return nil, fmt.Errorf("volumeMounts[%d].mountPath: %q has a .. in it", i, v.MountPath)
+		destination := path.Join("/", v.MountPath)
+		if destination == "/" || slices.Contains(strings.Split(v.MountPath, "/"), "..") {
+			return nil, fmt.Errorf("volumeMounts[%d].mountPath: %q is the root or has a .. in it", i, v.MountPath)
 		}
 		options := []string{"rbind", propagation(v.MountPropagation), nofollow}
 		switch {
@@ -139,7 +140,7 @@ func (b *builder) volumeMounts() ([]specs.Mount, error) {
 		if b.isMapped(v.Name) {
 			options = append(options, "idmap")
 		}
-		mounts = append(mounts, specs.Mount{Destination: path.Join("/", v.MountPath), Type: "bind", Source: source, Options: options})
+		mounts = append(mounts, specs.Mount{Destination: destination, Type: "bind", Source: source, Options: options})
 	}
 	return mounts, nil
 }

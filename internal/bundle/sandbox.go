@@ -120,12 +120,12 @@ func (s Sandbox) KernelHostname(pod *corev1.Pod) string {
 	return s.Hostname
 }
 
-// envHostname is $HOSTNAME.
-func (s Sandbox) envHostname(n Node) string {
+// uname is what a container is told that its host is called.
+func (s Sandbox) uname(pod *corev1.Pod, n Node) string {
 	if s.UTS == OfHost {
 		return n.Name
 	}
-	return s.Hostname
+	return s.KernelHostname(pod)
 }
 
 // sysctls lets through those of a namespace that is the Pod's own. Any other would change the host
