@@ -162,6 +162,8 @@ func (p *program) inner(flags uint64) {
 		Int(0), Arg{Kind: InnerArg}, Int(0), Int(0))
 	s.Skip, s.When = 1, Zero
 	p.add("leave it to the second clone", ExitGroup, Int(0))
+	// Only the leader of a session can have a controlling terminal, and the first clone was the leader.
+	p.add("new session of the second clone", Setsid)
 }
 
 // becomeRoot takes the identity of the user namespace's root: the host's root has none in it, and files that it made
