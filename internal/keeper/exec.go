@@ -113,11 +113,27 @@ func (e *execution) process(own *specs.Process) *specs.Process {
 		p.Capabilities = e.Capabilities
 	}
 	if e.Privileged {
-		all := plan.Capabilities()
+		all := ownCapabilities()
 		p.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all, Inheritable: all}
 		p.NoNewPrivileges = false
 	}
 	return &p
+}
+
+// ownCapabilities are the names of those that this process may give.
+func ownCapabilities() []string {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&head, &data[0]) != nil {
+		return nil
+	}
+	var names []string
+	for i, name := range plan.Capabilities() {
+		if data[i/32].Permitted&(1<<(i%32)) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // mergeEnv puts more in the place of what has the same name, and behind the rest.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,13 +33,28 @@ func (k *keep) pauseDied(p *pause) {
 	k.mendPause()
 }
 
+// pauseLeaves says whether pause is on its way out. The first process of a PID namespace is told dead only when all
+// others have been waited for; until then a container that is started again cannot be made (ENOMEM).
+func (k *keep) pauseLeaves() bool {
+	const exiting = 0x4 // PF_EXITING, in the ninth field of /proc/PID/stat
+	fields := statOf(k.pause.process.Pid)
+	if len(fields) < 7 {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&exiting != 0
+}
+
 // mendPause makes a new pause in the place of one that died.
 func (k *keep) mendPause() {
+	shared := k.ground.namespaces.PID == OfPod
+	if shared && k.pause != nil && k.pauseLeaves() {
+		k.lostPause, k.pause = k.pause, nil
+	}
 	p := k.lostPause
 	if p == nil || k.finished {
 		return
 	}
-	shared := k.ground.namespaces.PID == OfPod
 	if shared && len(k.children) > 0 {
 		return
 	}

@@ -85,18 +85,22 @@ func processOf(pid int) Process {
 
 // startTime is when a process started, in clock ticks since boot; 0 if there is none.
 func startTime(pid int) uint64 {
-	text, err := readSmall("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	// The second field is the name in parentheses, and may hold anything.
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const start = 22 - 3 // counted from the third field
+	const start = 22 - 3
+	fields := statOf(pid)
 	if len(fields) <= start {
 		return 0
 	}
 	n, _ := strconv.ParseUint(fields[start], 10, 64)
 	return n
+}
+
+// statOf is /proc/PID/stat from its third field on; the second, a name in parentheses, may hold anything.
+func statOf(pid int) []string {
+	text, err := readSmall("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 }
 
 func bootID() string {

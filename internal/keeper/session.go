@@ -54,11 +54,9 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (Exit, error) {
 		return Exit{}, err
 	}
 	defer l.close()
-	s := session{streams: r.Streams}
-	if !r.TTY {
-		if err := s.pipes(); err != nil {
-			return Exit{}, err
-		}
+	s := session{streams: r.Streams, terminal: r.TTY}
+	if err := s.pipes(); err != nil {
+		return Exit{}, err
 	}
 	defer s.close()
 	got, fds, err := l.ask(request{Op: opExec, Container: r.Container, Stdio: s.has(), Exec: &execution{
@@ -69,7 +67,7 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (Exit, error) {
 		return Exit{}, c.left(err)
 	}
 	if r.TTY && len(fds) == 1 && got.Exit == nil {
-		s.terminal(fds[0])
+		s.takeTerminal(fds[0])
 	} else {
 		closeAll(fds)
 	}
@@ -107,15 +105,19 @@ func (c *Client) Attach(ctx context.Context, r AttachRequest) (Exit, error) {
 
 // session copies between a client's streams and a process.
 type session struct {
-	streams Streams
-	ours    [3]*os.File // our ends of the pipes; for a terminal both are it
-	theirs  []int       // the other ends, until they are sent
-	tty     *os.File
-	copies  sync.WaitGroup
+	streams  Streams
+	terminal bool
+	ours     [3]*os.File // our ends of the pipes; for a terminal both are it
+	theirs   []int       // the other ends, until they are sent
+	tty      *os.File
+	copies   sync.WaitGroup
 }
 
-// has says which streams there are.
+// has says which streams travel in pipes.
 func (s *session) has() [3]bool {
+	if s.terminal {
+		return [3]bool{}
+	}
 	return [3]bool{s.streams.Stdin != nil, s.streams.Stdout != nil, s.streams.Stderr != nil}
 }
 
@@ -142,7 +144,7 @@ func (s *session) pipes() error {
 	return nil
 }
 
-func (s *session) terminal(fd int) {
+func (s *session) takeTerminal(fd int) {
 	_ = unix.SetNonblock(fd, true)
 	s.tty = os.NewFile(uintptr(fd), "terminal")
 	if s.streams.Stdin != nil {
