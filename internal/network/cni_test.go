@@ -26,6 +26,7 @@ func write(t testing.TB, path, text string, mode os.FileMode) {
 }
 
 func TestCNIPlugins(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(debianPlugins + "/portmap"); err != nil {
 		t.Skip("needs containernetworking-plugins")
 	}
@@ -80,6 +81,7 @@ func TestCNIPlugins(t *testing.T) {
 }
 
 func TestCNIThatMisbehaves(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	bin := t.TempDir()
 	h.cfg.CNIDir, h.cfg.CNIBin, h.cfg.CNITimeout = t.TempDir(), []string{bin}, time.Second

@@ -150,6 +150,11 @@ func foreignDrops(fw *firewall, bridge string) ([]string, error) {
 	}
 	var notes []string
 	for _, c := range chains {
+		if c.Table.Name == "firewalld" && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward {
+			// Its policy is accept and its last rule rejects.
+			notes = append(notes, fmt.Sprintf("firewalld rejects forwarded packets: run firewall-cmd --zone=trusted --add-interface=%s", bridge))
+			continue
+		}
 		iptables := c.Table.Name == filterTable && c.Name == "FORWARD" && c.Table.Family != nftables.TableFamilyINet
 		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Policy == nil ||
 			*c.Policy != nftables.ChainPolicyDrop || iptables || c.Table.Family == nftables.TableFamilyBridge {

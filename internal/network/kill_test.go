@@ -38,12 +38,13 @@ func attachTraced(t *testing.T, h *testHost, ns *netNS, call, what string, n int
 
 // everyStep calls f for each call of each kind that Attach makes for the first Pod of a root with a host port, on a host
 // that drops forwarded packets.
-func everyStep(t *testing.T, what string, f func(h *testHost, step string, attached bool)) {
+func everyStep(t *testing.T, what string, f func(t *testing.T, h *testHost, step string, attached bool)) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("needs strace")
 	}
 	for _, call := range steps {
 		t.Run(call, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			for _, iptables := range []string{"iptables-nft", "ip6tables-nft"} {
 				tool(t, iptables, "-P", "FORWARD", "DROP")
@@ -62,7 +63,7 @@ func everyStep(t *testing.T, what string, f func(h *testHost, step string, attac
 					must(t, Detach(context.Background(), h.cfg, "a"))
 					break
 				}
-				f(h, fmt.Sprintf("%s %d", call, n), attached)
+				f(t, h, fmt.Sprintf("%s %d", call, n), attached)
 			}
 			if n == first {
 				t.Errorf("no %s was seen", call)
@@ -74,7 +75,8 @@ func everyStep(t *testing.T, what string, f func(h *testHost, step string, attac
 
 // Killed at any step, Attach leaves nothing that Sweep does not find, and nothing that hinders the next one.
 func TestKilledAtEveryStep(t *testing.T) {
-	everyStep(t, "signal=SIGKILL", func(h *testHost, step string, _ bool) {
+	t.Parallel()
+	everyStep(t, "signal=SIGKILL", func(t *testing.T, h *testHost, step string, _ bool) {
 		if len(step)%2 == 0 {
 			must(t, Sweep(context.Background(), h.cfg, func(string) bool { return false }))
 			h.empty(t, step+", swept")
@@ -91,7 +93,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 
 // Refused at any step, Attach undoes what it did by itself.
 func TestRefusedAtEveryStep(t *testing.T) {
-	everyStep(t, "error=ENOBUFS", func(h *testHost, step string, attached bool) {
+	t.Parallel()
+	everyStep(t, "error=ENOBUFS", func(t *testing.T, h *testHost, step string, attached bool) {
 		if attached { // the step was one that may fail
 			must(t, Detach(context.Background(), h.cfg, "a"))
 		}

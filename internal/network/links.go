@@ -370,6 +370,15 @@ func (s *state) checkBridge(pod *pod) error {
 	if there, err := fw.hasTable(s.table()); err != nil || !there {
 		return errors.Join(err, fmt.Errorf("nftables table %s is gone", s.table()))
 	}
+	for _, family := range iptablesFamilies {
+		chain, err := fw.dropper(family)
+		if err != nil {
+			return err
+		}
+		if chain != nil && len(chain.tagged(s.table())) != accepts {
+			return fmt.Errorf("iptables' chain %s drops its packets", chain.name)
+		}
+	}
 	if len(pod.Ports) == 0 {
 		return nil
 	}

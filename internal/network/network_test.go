@@ -6,6 +6,7 @@ import (
 )
 
 func TestPodsReachEachOtherTheHostAndOut(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	a, b := h.attach(t, h.cfg, "a"), h.attach(t, h.cfg, "b")
 	if len(a.IPs) != 2 {

@@ -19,6 +19,7 @@ var (
 )
 
 func TestHostPorts(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	a := h.attach(t, h.cfg, "a", Port{HostPort: 8080, ContainerPort: 80}, Port{HostPort: 8053, ContainerPort: 53, Protocol: "UDP"},
 		Port{HostIP: localhost, HostPort: 9000, ContainerPort: 80}, Port{HostIP: hostAddress, HostPort: 9001, ContainerPort: 80})
@@ -66,6 +67,7 @@ func TestHostPorts(t *testing.T) {
 
 // CVE-2020-8558: with route_localnet, a neighbour on a link could reach what listens on 127.0.0.1, or a host port there.
 func TestLoopbackStaysClosedToNeighbours(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	a := h.attach(t, h.cfg, "a", Port{HostIP: localhost, HostPort: 9000, ContainerPort: 80}, Port{HostPort: 9001, ContainerPort: 80})
 	b := h.attach(t, h.cfg, "b")
@@ -92,6 +94,7 @@ func TestLoopbackStaysClosedToNeighbours(t *testing.T) {
 }
 
 func TestPortConflicts(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	other := h.cfg
 	other.Root, other.RunRoot = t.TempDir(), t.TempDir()

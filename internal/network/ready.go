@@ -83,8 +83,11 @@ func (s *state) rehearse(v6 bool) error {
 }
 
 func lacks(what string, err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w: the right to change the network (CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter a Pod's): %w", ErrMissing, err)
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		what = "the right to change the network (CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter a Pod's)"
+	case errors.Is(err, unix.EROFS):
+		what = "a /proc/sys that can be written"
 	}
 	return fmt.Errorf("%w: %s: %w", ErrMissing, what, err)
 }

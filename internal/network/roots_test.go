@@ -13,12 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
 func TestTwoRootsOnOneHost(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	other := h.cfg
 	other.Root, other.RunRoot = filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "run")
@@ -44,6 +46,7 @@ func TestTwoRootsOnOneHost(t *testing.T) {
 
 // A remembered subnet that the host has given to somebody else meanwhile is left.
 func TestSubnetAvoidsRoutes(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.attach(t, h.cfg, "a")
 	must(t, Detach(context.Background(), h.cfg, "a"))
@@ -64,6 +67,7 @@ func TestSubnetAvoidsRoutes(t *testing.T) {
 
 // The last address given is not the next one, also when it is free again.
 func TestAddressesRest(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.cfg.Subnet = netip.MustParsePrefix("10.9.8.0/29") // five Pods
 	seen := map[netip.Addr]int{}
@@ -125,6 +129,7 @@ func attachFromStdin() int {
 // 200 Pods, from four processes that begin at once and each with the root's first bridge to make, and from four
 // goroutines of this one.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	const workers, each = 8, 25
 	namespaces := make([]*netNS, workers*each)
@@ -196,8 +201,10 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func TestFirewallThatDrops(t *testing.T) {
+	t.Parallel()
 	for _, docker := range []bool{false, true} {
 		t.Run(fmt.Sprintf("docker=%v", docker), func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			for _, iptables := range []string{"iptables-nft", "ip6tables-nft"} {
 				tool(t, iptables, "-P", "FORWARD", "DROP")
@@ -237,6 +244,23 @@ func TestFirewallThatDrops(t *testing.T) {
 			}
 			tool(t, "iptables-nft", "-I", "FORWARD", "-p", "udp", "-j", "ACCEPT")
 			tool(t, "iptables-nft", "-D", "FORWARD", "-p", "udp", "-j", "ACCEPT")
+			// Docker was restarted and began anew.
+			chains := []string{"FORWARD"}
+			if docker {
+				chains = append(chains, "DOCKER-USER")
+			}
+			for _, chain := range chains {
+				tool(t, "iptables-nft", "-F", chain)
+			}
+			if err := Check(context.Background(), h.cfg, "a"); err == nil {
+				t.Error("Check did not see that the accepts are gone")
+			}
+			if docker {
+				tool(t, "iptables-nft", "-A", "DOCKER-USER", "-j", "RETURN")
+				tool(t, "iptables-nft", "-I", "FORWARD", "-j", "DOCKER-USER")
+			}
+			must(t, Sweep(context.Background(), h.cfg, func(string) bool { return true }))
+			reaches(t, "pod to outside, swept", a.netNS, "tcp4", to(outsideAddress, 82), hostAddress)
 			must(t, Detach(context.Background(), h.cfg, "a"))
 			must(t, Detach(context.Background(), h.cfg, "b"))
 			if after := tool(t, "iptables-nft", "-S") + tool(t, "ip6tables-nft", "-S"); after != before {
@@ -248,6 +272,7 @@ func TestFirewallThatDrops(t *testing.T) {
 
 // Somebody flushes all rules, or removes the bridge: the next Pod brings back what all need.
 func TestRepair(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	a := h.attach(t, h.cfg, "a", Port{HostPort: 8080, ContainerPort: 80})
 	serve(t, a.netNS, "tcp4", to(any4, 80))
@@ -261,13 +286,45 @@ func TestRepair(t *testing.T) {
 	must(t, err)
 	defer host.Close()
 	must(t, host.deleteLink(s.bridge()))
+	if err := Check(context.Background(), h.cfg, "a"); err == nil {
+		t.Error("Check did not see that the bridge is gone")
+	}
+	must(t, Sweep(context.Background(), h.cfg, func(string) bool { return true }))
+	must(t, Check(context.Background(), h.cfg, "a"))
+	reaches(t, "outside to host port, swept", h.outside, "tcp4", to(hostAddress, 8080), outsideAddress)
 	c := h.attach(t, h.cfg, "c")
 	reaches(t, "pod to pod after a repair", c.netNS, "tcp4", to(a.IPs[0], 80), c.IPs[0])
 	reaches(t, "outside to host port after a new bridge", h.outside, "tcp4", to(hostAddress, 8080), outsideAddress)
 	reaches(t, "localhost to host port after a new bridge", nil, "tcp4", to(localhost, 8080), c.Gateway)
 }
 
+// A Pod with a user namespace of its own: its network namespace belongs to that.
+func TestPodInUserNamespace(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET, UidMappings: one, GidMappings: one}
+	must(t, cmd.Start())
+	defer func() { in.Close(); must(t, cmd.Wait()) }()
+	path := fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)
+	r, err := Attach(context.Background(), h.cfg, Request{UID: "a", NetNS: path})
+	must(t, err)
+	ns, err := openNetNS(path)
+	must(t, err)
+	defer ns.Close()
+	serve(t, ns, "tcp4", to(any4, 80))
+	serve(t, ns, "tcp6", to(any6, 80))
+	b := h.attach(t, h.cfg, "b")
+	reaches(t, "pod to pod", b.netNS, "tcp4", to(r.IPs[0], 80), b.IPs[0])
+	reaches(t, "pod to pod, IPv6", b.netNS, "tcp6", to(r.IPs[1], 80), b.IPs[1])
+	must(t, Detach(context.Background(), h.cfg, "a"))
+}
+
 func TestBadRequests(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	own := fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
 	for name, req := range map[string]Request{

@@ -46,8 +46,8 @@ func (s *state) tearDown(host *route) error {
 	return nil
 }
 
-// Sweep takes away everything of Pods that are not live: what a killed process or a Pod that ended unseen has left.
-// It goes on after an error and gives all of them.
+// Sweep takes away everything of Pods that are not live: what a killed process or a Pod that ended unseen has left. It
+// brings back what living Pods need and others have removed. It goes on after an error and gives all of them.
 func Sweep(ctx context.Context, cfg Config, live func(uid string) bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -105,7 +105,21 @@ func (s *state) sweepStrays() error {
 	if err := s.removeVeths(host, uids); err != nil {
 		return err
 	}
-	return s.closePorts(func(uid string) bool { return !known(uid) })
+	if err := s.closePorts(func(uid string) bool { return !known(uid) }); err != nil {
+		return err
+	}
+	return s.repair(host)
+}
+
+// repair brings back what the living Pods need and others have removed: the table after `nft flush ruleset`, the accepts
+// when Docker came later than we did.
+func (s *state) repair(host *route) error {
+	pods, err := s.pods()
+	if err != nil || len(pods) == 0 {
+		return err
+	}
+	_, _, err = s.ensure(host, false)
+	return err
 }
 
 // freeStrays frees leases whose Pod has no record.

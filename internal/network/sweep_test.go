@@ -17,6 +17,7 @@ import (
 
 // Pods that ended without a word: Leaks tells of each thing, Sweep takes it, and living Pods notice nothing.
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	ctx := context.Background()
 	a := h.attach(t, h.cfg, "a", Port{HostPort: 8080, ContainerPort: 80})
@@ -57,6 +58,7 @@ func TestSweep(t *testing.T) {
 
 // A root whose directories were removed while its Pods ran is told of by every other tripod.
 func TestLeaksOfAnotherRoot(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	other := h.cfg
 	dir := t.TempDir()
@@ -74,6 +76,7 @@ func TestLeaksOfAnotherRoot(t *testing.T) {
 }
 
 func TestAttachAgain(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	ctx := context.Background()
 	a := h.attach(t, h.cfg, "a", Port{HostPort: 8080, ContainerPort: 80})
@@ -118,6 +121,7 @@ func TestAttachAgain(t *testing.T) {
 
 // A record of an earlier boot is believed by nobody: its namespace's number may be another's now.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	a := h.attach(t, h.cfg, "a")
 	s, err := open(h.cfg)
@@ -149,6 +153,7 @@ func TestReboot(t *testing.T) {
 
 // Turning on forwarding must not cost the host the default route it has from router advertisements.
 func TestForwardingKeepsRouterAdvertisements(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	set := func(name, value string) { _, err := setSysctl(name, value); must(t, err) }
 	set("net.ipv4.ip_forward", "0")
@@ -185,6 +190,7 @@ func TestForwardingKeepsRouterAdvertisements(t *testing.T) {
 }
 
 func TestHostWithoutIPv6(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	_, err := setSysctl("net.ipv6.conf.all.disable_ipv6", "1")
 	must(t, err)
@@ -203,6 +209,7 @@ func TestHostWithoutIPv6(t *testing.T) {
 
 // Firewalls that we do not speak to are told of.
 func TestNotes(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	tool(t, "nft", "add table inet fw; add chain inet fw gate { type filter hook forward priority 0; policy drop; }")
 	tool(t, "iptables-legacy", "-P", "FORWARD", "ACCEPT")
@@ -217,6 +224,7 @@ func TestNotes(t *testing.T) {
 
 // An unprivileged process is told in one line what it lacks, and nothing is changed.
 func TestReadyWithoutRights(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	must(t, os.Chmod(filepath.Dir(h.cfg.Root), 0o755))
 	self, err := os.Executable()
