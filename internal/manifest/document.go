@@ -12,9 +12,6 @@ import (
 // readDocument reads one document: an object or a List of objects.
 func readDocument(file string, n *yaml.Node, budget *int) ([]Workload, Errors) {
 	s := newShape(file, "", n.Line, budget)
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
 	if n.Kind != yaml.MappingNode {
 		s.wrong(n, "", n.Line, "fields (a map)")
 		return nil, s.errs
@@ -31,9 +28,7 @@ func readDocument(file string, n *yaml.Node, budget *int) ([]Workload, Errors) {
 	var workloads []Workload
 	var faults Errors
 	for i, item := range items.Content {
-		for item.Kind == yaml.AliasNode {
-			item = item.Alias
-		}
+		item = behind(item)
 		prefix := fmt.Sprintf("items[%d].", i)
 		is := newShape(file, prefix, item.Line, budget)
 		if item.Kind != yaml.MappingNode {
@@ -68,10 +63,7 @@ func (s *shape) give(item *yaml.Node, kindName, apiVersion string) {
 func header(n *yaml.Node) (apiVersion, kindName string, line int) {
 	line = n.Line
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], n.Content[i+1]
-		for v.Kind == yaml.AliasNode {
-			v = v.Alias
-		}
+		k, v := n.Content[i], behind(n.Content[i+1])
 		switch {
 		case v.Kind != yaml.ScalarNode:
 		case nearest(k.Value, []string{"apiVersion"}) != "":
@@ -86,11 +78,7 @@ func header(n *yaml.Node) (apiVersion, kindName string, line int) {
 func entry(n *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
-			v := n.Content[i+1]
-			for v.Kind == yaml.AliasNode {
-				v = v.Alias
-			}
-			return v
+			return behind(n.Content[i+1])
 		}
 	}
 	return nil

@@ -55,13 +55,19 @@ func (s *shape) fault(line int, path, hint, format string, args ...any) {
 	s.errs = append(s.errs, &Error{File: s.file, Line: line, Field: s.prefix + path, Msg: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+// behind gives the node that an alias stands for.
+func behind(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
 // value gives what n says as plain JSON data for a field of type t. The
 // second result is false for null and for mistakes, which are told.
 func (s *shape) value(n *yaml.Node, t reflect.Type, path string) (any, bool) {
 	line := n.Line
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = behind(n)
 	*s.budget--
 	switch {
 	case *s.budget == 0:
@@ -122,7 +128,7 @@ func (s *shape) known(n *yaml.Node, t reflect.Type, path string, line int) (any,
 		at := fmt.Sprintf("%s[%d]", path, i)
 		s.lines[at] = item.Line
 		v, ok := s.value(item, t.Elem(), at)
-		if !ok && isNull(item) {
+		if !ok && isNull(behind(item)) {
 			s.fault(item.Line, at, "remove the empty item", "null in a list")
 		}
 		out = append(out, v)
@@ -166,7 +172,7 @@ func (s *shape) mapping(n *yaml.Node, t reflect.Type, path string) (any, bool) {
 		at := path + "[" + p.key + "]"
 		s.lines[at] = p.line
 		v, ok := s.value(p.value, t.Elem(), at)
-		if !ok && isNull(p.value) && t.Elem().Kind() == reflect.String {
+		if !ok && isNull(behind(p.value)) && t.Elem().Kind() == reflect.String {
 			v, ok = "", true
 		}
 		if ok {
@@ -190,9 +196,7 @@ func (s *shape) pairs(n *yaml.Node, path string) []pair {
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		for k.Kind == yaml.AliasNode {
-			k = k.Alias
-		}
+		k = behind(k)
 		switch {
 		case k.ShortTag() == "!!merge":
 			merged = append(merged, v)
@@ -222,9 +226,7 @@ func (s *shape) pairs(n *yaml.Node, path string) []pair {
 // merge gives the entries that a merge key brings in: of one map, or of a
 // list of maps of which the first has the say.
 func (s *shape) merge(m *yaml.Node, path string) []pair {
-	for m.Kind == yaml.AliasNode {
-		m = m.Alias
-	}
+	m = behind(m)
 	*s.budget--
 	if *s.budget <= 0 || s.open[m] || len(s.open) > maxDepth {
 		s.fault(m.Line, path, "", "merged maps contain themselves or are too many")

@@ -75,6 +75,11 @@ func splitLine(err error) (int, error) {
 
 func syntaxError(name string, data []byte, line int, err error) *Error {
 	e := &Error{File: name, Line: line, Msg: "not valid YAML: " + err.Error()}
+	for _, h := range syntaxHints {
+		if strings.Contains(err.Error(), h.cause) {
+			e.Hint = h.hint
+		}
+	}
 	// The scanner may stop one line after the tab that it stumbled on.
 	for _, l := range []int{line, line + 1, line - 1} {
 		text := lineAt(data, l)
@@ -84,6 +89,17 @@ func syntaxError(name string, data []byte, line int, err error) *Error {
 		}
 	}
 	return e
+}
+
+// syntaxHints say what mostly is behind the words of the YAML parser.
+var syntaxHints = []struct{ cause, hint string }{
+	{"mapping values are not allowed", "check the indentation of this line and the one before"},
+	{"did not find expected key", "check the indentation of this line and the one before"},
+	{"could not find expected ':'", "check for a line without a colon and a space"},
+	{"did not find expected ',' or", "a bracket is not closed"},
+	{"unexpected end of stream", "a quote is not closed"},
+	{"unexpected document indicator", "a quote is not closed"},
+	{"unknown anchor", "an alias *name needs an anchor &name before it; quote a word that begins with a star"},
 }
 
 // slipLine is a line whose key has no space after its colon.
