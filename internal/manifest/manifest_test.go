@@ -111,7 +111,7 @@ func TestMistakes(t *testing.T) {
 		"no apiVersion":    {strings.Replace(pod, "apiVersion: v1\n", "", 1), "m:1: apiVersion: required value (write apiVersion: v1)"},
 		"name with slash":  {strings.Replace(pod, "web", "a/b", 1), `m:3: metadata.name: invalid value: "a/b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
 		"indentation":      {"a: b\n c: d\n", "m:2: not valid YAML: mapping values are not allowed in this context (check the indentation of this line and the one before)"},
-		"quote":            {"a: \"b\n", "m:1: not valid YAML: found unexpected end of stream (a quote is not closed)"},
+		"quote":            {"a: \"b\n", "m:2: not valid YAML: found unexpected end of stream (a quote is not closed)"},
 		"anchor":           {"a: *b\n", "not valid YAML: unknown anchor 'b' referenced (an alias *name needs an anchor &name before it; quote a word that begins with a star)"},
 		"alias loop":       {"apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec: &s\n  securityContext: *s\n", "m:5: spec.securityContext: alias *s contains itself"},
 		"null by alias":    {"apiVersion: v1\nkind: Pod\nmetadata: &n\nspec:\n  containers: [*n]\n", "m:5: spec.containers[0]: null in a list (remove the empty item)"},
