@@ -130,9 +130,15 @@ func Make(h Host, p string) (_ *Group, err error) {
 		}
 	}()
 	for _, y := range h.Hierarchies {
-		inherit := !y.Unified && slices.Contains(y.Controllers, "cpuset")
-		fresh, err := mkdirs(g.Dir(y), y.Mountpoint, inherit)
-		made = append(made, fresh...)
+		// Another process may prune an ancestor meanwhile: begin again, a bounded number of times.
+		for range 100 {
+			var fresh []string
+			fresh, err = mkdirs(g.Dir(y), y)
+			made = append(made, fresh...)
+			if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+				break
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -143,56 +149,60 @@ func Make(h Host, p string) (_ *Group, err error) {
 	return g, nil
 }
 
-// mkdirs makes dir and what is missing above it, down from top, and returns what it made, outermost first.
-func mkdirs(dir, top string, inherit bool) (made []string, err error) {
-	// Another process may remove an empty ancestor between two calls: begin again, a bounded number of times.
-	for range 8 {
-		err = os.Mkdir(dir, 0o755)
-		if !errors.Is(err, fs.ErrNotExist) || path.Dir(dir) == top {
-			break
-		}
-		above, err := mkdirs(path.Dir(dir), top, inherit)
-		made = append(made, above...)
-		if err != nil {
+// mkdirs makes dir and what is missing above it, and returns what it made, outermost first.
+func mkdirs(dir string, y Hierarchy) (made []string, err error) {
+	err = os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) && path.Dir(dir) != y.Mountpoint {
+		if made, err = mkdirs(path.Dir(dir), y); err != nil {
 			return made, err
 		}
+		err = os.Mkdir(dir, 0o755)
 	}
 	switch {
 	case err == nil:
 		made = append(made, dir)
 	case errors.Is(err, fs.ErrExist):
 		// A control file of that name is no cgroup.
-		if st, serr := os.Lstat(dir); serr != nil || !st.IsDir() {
+		st, serr := os.Lstat(dir)
+		if serr != nil {
+			return made, serr
+		}
+		if !st.IsDir() {
 			return made, err
 		}
 	default:
 		return made, err
 	}
-	if inherit {
-		err = inheritCPUSet(dir)
-	} else {
-		err = nil
+	if !y.Unified && slices.Contains(y.Controllers, "cpuset") {
+		return made, inheritCPUSet(dir, y.Mountpoint)
 	}
-	return made, err
+	return made, nil
 }
 
 // inheritCPUSet copies cpuset.cpus and cpuset.mems from the parent where they are empty, and asks the kernel to do
 // so for cgroups made below (cpusets.rst, cgroup.clone_children).
-func inheritCPUSet(dir string) error {
+func inheritCPUSet(dir, top string) error {
 	inherited := false
 	for _, file := range [...]string{"cpuset.cpus", "cpuset.mems"} {
-		have, err := readFile(dir+"/"+file, smallFile)
+		have, err := readValue(dir + "/" + file)
 		if err != nil {
 			return err
 		}
-		if strings.TrimSpace(have) != "" {
+		if have != "" {
 			continue
 		}
-		want, err := readFile(path.Dir(dir)+"/"+file, smallFile)
+		parent := path.Dir(dir)
+		want, err := readValue(parent + "/" + file)
+		if err == nil && want == "" && parent != top {
+			// Whoever is making the parent is not done with it.
+			if err = inheritCPUSet(parent, top); err == nil {
+				want, err = readValue(parent + "/" + file)
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if err := writeFile(dir+"/"+file, strings.TrimSpace(want)); err != nil {
+		if err := writeFile(dir+"/"+file, want); err != nil {
 			return err
 		}
 		inherited = true
@@ -201,6 +211,12 @@ func inheritCPUSet(dir string) error {
 		return writeFile(dir+"/cgroup.clone_children", "1")
 	}
 	return nil
+}
+
+// readValue reads a file of one line.
+func readValue(name string) (string, error) {
+	text, err := readFile(name, smallFile)
+	return strings.TrimSpace(text), err
 }
 
 // delegate enables in every cgroup from the mount point down to p all controllers that it has itself.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -41,15 +42,12 @@ func helper(what string) {
 		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		}
 	case "hog":
-		var all [][]byte
-		for range 1 << 10 {
-			b := make([]byte, 1<<20)
-			for i := range b {
-				b[i] = 1
-			}
-			all = append(all, b)
-		}
+		fmt.Println(len(take(1 << 10)))
+	case "hold":
+		all := take(24)
 		fmt.Println(len(all))
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(all)
 	case "bomb":
 		for {
 			cmd := exec.Command("/proc/self/exe")
@@ -71,6 +69,19 @@ func helper(what string) {
 			fmt.Println(errno(tryDevice(filepath.Join(dir, fmt.Sprintf("%c%d-%d", kind, major, minor)), kind, major, minor, access)))
 		}
 	}
+}
+
+// take uses so many MiB.
+func take(mib int) [][]byte {
+	var all [][]byte
+	for range mib {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 func errno(err error) int {
@@ -254,7 +265,7 @@ func TestMakeRemove(t *testing.T) {
 			if err := g.Remove(); err != nil {
 				t.Errorf("a second Remove: %v", err)
 			}
-			if _, err := g.Stats(); !errors.Is(err, fs.ErrNotExist) && h.Mode != Hybrid {
+			if _, err := g.Stats(); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("Stats of a removed group: %v", err)
 			}
 			if err := g.Prune(); err != nil {
@@ -275,6 +286,37 @@ func TestMakeUndone(t *testing.T) {
 	for _, y := range h.Hierarchies {
 		if _, err := os.Stat(g.Dir(y) + "/x"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s/x is left: %v", g.Dir(y), err)
+		}
+	}
+}
+
+// Groups come and go beside each other while their parent is pruned.
+func TestMakeRace(t *testing.T) {
+	h := needHost(t)
+	top := newGroup(t, h)
+	errs := make(chan error)
+	const workers = 6
+	for i := range workers {
+		go func() {
+			for range 20 {
+				g, err := Make(h, fmt.Sprintf("%s/pods/%d", top.Path(), i))
+				if err == nil {
+					err = g.Remove()
+				}
+				if err == nil {
+					err = Open(h, top.Path()+"/pods").Prune()
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range workers {
+		if err := <-errs; err != nil {
+			t.Error(err)
 		}
 	}
 }

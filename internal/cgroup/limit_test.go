@@ -3,11 +3,13 @@ package cgroup
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -87,9 +89,67 @@ func TestLimitOrder(t *testing.T) {
 func TestLimitEnables(t *testing.T) {
 	h := needHost(t)
 	y, ok := h.unified()
-	if !ok || !strings.Contains(strings.Join(y.Controllers, " "), "hugetlb") {
+	if !ok || !slices.Contains(y.Controllers, "hugetlb") {
 		t.Skip("this host has no hugetlb controller on cgroup v2")
 	}
+	restoreHugetlb(t, y)
+	g := newGroup(t, h)
+	err := g.Limit(&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"/hugetlb.2MB.max", "/hugetlb.2MB.rsvd.max"} {
+		if text, err := os.ReadFile(g.Dir(y) + file); err != nil || strings.TrimSpace(string(text)) != "4194304" {
+			t.Errorf("%s is %q, %v", file, text, err)
+		}
+	}
+}
+
+// A limit below what is in use is refused and says how much that is.
+func TestLimitBelowUse(t *testing.T) {
+	h := needHost(t)
+	g := newGroup(t, h)
+	p := start(t, g, "hold")
+	if _, err := p.out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	n := int64(8 << 20)
+	err := g.Limit(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &n, Swap: &n, CheckBeforeUpdate: ptr(true)}})
+	if !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "bytes are in use") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A cgroup on v2 that has processes hands no controller down, and the error says so.
+func TestLimitBelowProcesses(t *testing.T) {
+	h := needHost(t)
+	y, ok := h.unified()
+	if !ok || len(y.Controllers) == 0 {
+		t.Skip("this host has no controller on cgroup v2")
+	}
+	r := &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))}}
+	if h.Mode == Hybrid {
+		r = &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 0}}}
+		if !slices.Contains(y.Controllers, "hugetlb") {
+			t.Skip("this host has no hugetlb controller on cgroup v2")
+		}
+		restoreHugetlb(t, y)
+	}
+	top := newGroup(t, h)
+	start(t, top, "sleep")
+	g, err := Make(h, top.Path()+"/below")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = g.Limit(r)
+	if !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "processes live in the cgroup "+top.Dir(y)+" above it") {
+		t.Errorf("%v", err)
+	}
+}
+
+// restoreHugetlb takes back, after the test, that the host's top cgroup hands hugetlb down.
+func restoreHugetlb(t *testing.T, y Hierarchy) {
+	t.Helper()
 	sub := y.Mountpoint + "/cgroup.subtree_control"
 	before, err := os.ReadFile(sub)
 	if err != nil {
@@ -102,16 +162,6 @@ func TestLimitEnables(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-	g := newGroup(t, h)
-	err = g.Limit(&specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range []string{"/hugetlb.2MB.max", "/hugetlb.2MB.rsvd.max"} {
-		if text, err := os.ReadFile(g.Dir(y) + file); err != nil || strings.TrimSpace(string(text)) != "4194304" {
-			t.Errorf("%s is %q, %v", file, text, err)
-		}
 	}
 }
 

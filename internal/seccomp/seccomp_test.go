@@ -275,6 +275,46 @@ func TestKernelKills(t *testing.T) {
 	}
 }
 
+// The kernel takes i386's calls, which 64-bit programs can make too, by i386's numbers.
+func TestKernelI386(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("i386's calls exist on amd64 only")
+	}
+	bin := buildC(t, "caller")
+	p, err := profile.Default([]string{"CAP_CHOWN"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	native := *p
+	native.Architectures = native.Architectures[:1]
+	for _, c := range []struct {
+		profile *specs.LinuxSeccomp
+		call    string
+		want    int // less than zero: an errno, or the signal that ends it
+	}{
+		{p, "64", os.Getpid()},                  // getppid; on x86_64 64 is semget
+		{p, "359 38 5", -int(unix.EPERM)},       // socket(AF_ALG)
+		{p, "21", -int(unix.EPERM)},             // mount; on x86_64 21 is access
+		{p, "310 0x10000000", -int(unix.EPERM)}, // unshare(CLONE_NEWUSER)
+		{p, "4000", -int(unix.ENOSYS)},          // newer than the profile
+		{&native, "64", -int(unix.SIGSYS)},      // not in this profile
+	} {
+		f, err := Compile(c.profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(bin, strings.Fields(c.call)...)
+		cmd.Stdin = strings.NewReader(string(unsafe.Slice((*byte)(unsafe.Pointer(&f.Program[0])), 8*len(f.Program))))
+		out, err := cmd.CombinedOutput()
+		if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			out = fmt.Append(nil, -int(ws.Signal()), "\n")
+		}
+		if got := strings.TrimSpace(string(out)); got != fmt.Sprint(c.want) {
+			t.Errorf("i386 call %s: %s (%v), want %d", c.call, got, err, c.want)
+		}
+	}
+}
+
 // FuzzCompile: any profile is refused or becomes a program that the kernel takes.
 func FuzzCompile(f *testing.F) {
 	f.Add([]byte(`{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X32"],"syscalls":[{"names":["read","socket"],"action":"SCMP_ACT_ALLOW","args":[{"index":1,"value":4294967296,"valueTwo":7,"op":"SCMP_CMP_MASKED_EQ"},{"index":1,"value":3,"op":"SCMP_CMP_LE"}]}]}`))
