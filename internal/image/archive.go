@@ -74,8 +74,8 @@ func (s *Store) plain(f *os.File) (*os.File, error) {
 	if err != nil {
 		return f, err
 	}
+	defer f.Close()
 	os.Remove(tmp.Name())
-	f.Close()
 	if _, err := io.Copy(tmp, &bounded{in, DefaultLimits.Bytes, DefaultLimits.Bytes}); err != nil {
 		return tmp, fmt.Errorf("cannot decompress archive: %w", err)
 	}

@@ -77,23 +77,30 @@ const attempts = 5
 // download is a blob on its way into the store: read it to the end, then commit. What was read before an error stays on
 // disk for the next attempt, of this process or another.
 type download struct {
-	store *Store
-	ctx   context.Context
-	src   source
-	desc  ocispec.Descriptor
-	lock  *record.Lock // of the partial file
-	file  *os.File
-	old   *bufio.Reader // the bytes that an earlier attempt left, until they are read
-	body  io.ReadCloser
-	sum   hash.Hash
-	got   int64
-	tries int
-	note  func(done int64)
+	store  *Store
+	ctx    context.Context // of the requests
+	caller context.Context
+	src    source
+	desc   ocispec.Descriptor
+	lock   *record.Lock // of the partial file
+	file   *os.File
+	old    *bufio.Reader // the bytes that an earlier attempt left, until they are read
+	body   io.ReadCloser
+	sum    hash.Hash
+	got    int64
+	tries  int
+	note   func(done int64)
 }
 
+// fetchError is a failure of the source, not of what it sent: what was fetched so far is kept for another attempt.
+type fetchError struct{ error }
+
+func (e fetchError) Unwrap() error { return e.error }
+
 // openBlob returns the bytes of a blob: from the store, or through a download that whoever reads must commit or abandon.
-// Two processes that want one blob share it: the second waits here until the first has it, or has died.
-func (s *Store) openBlob(ctx context.Context, src source, desc ocispec.Descriptor, note func(int64)) (*os.File, *download, error) {
+// Two processes that want one blob share it: the second waits here until the first has it, or has died. ctx is of the
+// requests; it may end before caller's, on an error of whoever reads.
+func (s *Store) openBlob(caller, ctx context.Context, src source, desc ocispec.Descriptor, note func(int64)) (*os.File, *download, error) {
 	path := filepath.Join(s.partial(), desc.Digest.Encoded())
 	lock, err := await(ctx, path)
 	if err != nil {
@@ -111,7 +118,7 @@ func (s *Store) openBlob(ctx context.Context, src source, desc ocispec.Descripto
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot resume blob %s: %w", desc.Digest, err), lock.Release())
 	}
-	d := &download{store: s, ctx: ctx, src: src, desc: desc, lock: lock, file: f, sum: sha256.New(), note: note}
+	d := &download{store: s, ctx: ctx, caller: caller, src: src, desc: desc, lock: lock, file: f, sum: sha256.New(), note: note}
 	if have > 0 {
 		d.old = bufio.NewReaderSize(io.NewSectionReader(f, 0, have), 1<<20)
 	}
@@ -157,7 +164,7 @@ func (d *download) read(p []byte) (int, error) {
 		case errors.Is(err, io.EOF) && (d.desc.Size <= 0 || d.got == d.desc.Size):
 			return 0, io.EOF
 		case errors.Is(err, io.EOF):
-			err = fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, d.got, d.desc.Size)
+			err = fmt.Errorf("cannot fetch blob %s: %w after %d of %d bytes", d.desc.Digest, io.ErrUnexpectedEOF, d.got, d.desc.Size)
 		}
 		if d.ctx.Err() != nil {
 			return 0, context.Cause(d.ctx)
@@ -166,7 +173,7 @@ func (d *download) read(p []byte) (int, error) {
 			d.tries += 2 // each cost a minute
 		}
 		if d.tries++; d.tries >= attempts || !d.src.retry(err) {
-			return 0, fmt.Errorf("cannot fetch blob %s: %w", d.desc.Digest, err)
+			return 0, fetchError{err}
 		}
 		d.closeBody()
 		select {
@@ -213,13 +220,19 @@ func (d *download) commit() error {
 	return d.lock.Release()
 }
 
-// abandon leaves what is here for the next attempt; nothing leaves nothing.
-func (d *download) abandon() error {
+// abandon leaves what is here for the next attempt if the error is one of the source, and throws it away if it is bad.
+func (d *download) abandon(why error) error {
 	d.closeBody()
-	if info, err := d.file.Stat(); err == nil && info.Size() == 0 {
+	if info, err := d.file.Stat(); !d.unfinished(why) || err == nil && info.Size() == 0 {
 		return d.lock.Remove()
 	}
 	return d.lock.Release()
+}
+
+// unfinished tells whether why is an end of the source or of the caller's patience, not a fault of the bytes.
+func (d *download) unfinished(why error) bool {
+	var broken fetchError
+	return errors.As(why, &broken) || d.caller.Err() != nil
 }
 
 // await takes the lock file at path, waiting for its holder as long as ctx lets it.
@@ -237,7 +250,7 @@ func await(ctx context.Context, path string) (*record.Lock, error) {
 	}
 }
 
-// fetchSmall brings a small blob into the store and returns it, verified.
+// fetchSmall reads a small blob, from the store if it is there, and verifies it.
 func (s *Store) fetchSmall(ctx context.Context, src source, desc ocispec.Descriptor, limit int64) ([]byte, error) {
 	if s.hasBlob(desc.Digest, sizeOf(desc)) {
 		if data, err := s.getBlob(desc.Digest, limit); err == nil {
@@ -259,8 +272,7 @@ func (s *Store) fetchSmall(ctx context.Context, src source, desc ocispec.Descrip
 	if have := digest.FromBytes(data); have != desc.Digest {
 		return nil, fmt.Errorf("%w: want %s, have %s", errWrongDigest, desc.Digest, have)
 	}
-	_, err = s.putBlob(data)
-	return data, err
+	return data, nil
 }
 
 // decompress tells gzip, zstd and plain tars apart by their first bytes: media types in the wild lie, and no decision

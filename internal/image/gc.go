@@ -265,6 +265,33 @@ func (s *Store) sweep() (*Removed, error) {
 	return removed, err
 }
 
+// forsake takes away what a pull that can never succeed brought here and nothing else uses.
+func (s *Store) forsake(c *contents) {
+	lock, err := s.exclude()
+	if err != nil {
+		return
+	}
+	defer lock.Release()
+	used, err := s.mark()
+	if err != nil {
+		return // Prune will take it, and tell
+	}
+	own := c.keep()
+	for _, d := range own.Blobs {
+		if !used.blobs[d] {
+			os.Remove(s.blobPath(d))
+		}
+		if lock, err := record.Try(filepath.Join(s.partial(), d.Encoded())); err == nil {
+			lock.Remove()
+		}
+	}
+	for _, d := range own.Snapshots {
+		if _, err := os.Lstat(s.snapshotPath(d)); err == nil && !used.snapshots[d] {
+			s.retire(s.snapshotPath(d))
+		}
+	}
+}
+
 func (s *Store) sweepBlobs(keep *marks, removed *Removed) error {
 	entries, err := os.ReadDir(s.blobs())
 	if err != nil {

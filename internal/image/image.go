@@ -189,6 +189,10 @@ func (s *Store) take(ctx context.Context, src source, name string, o PullOptions
 	defer lease.end()
 	c, err := s.copy(ctx, src, o, lease)
 	if err != nil {
+		if broken := (fetchError{}); c != nil && ctx.Err() == nil && !errors.As(err, &broken) {
+			lease.end()
+			s.forsake(c)
+		}
 		return nil, fmt.Errorf("cannot pull image %s: %w", name, err)
 	}
 	l := label{Name: name, Target: c.top, Manifest: digest.FromBytes(c.manifest.Data), Pulled: time.Now().UTC()}

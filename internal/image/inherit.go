@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -24,21 +25,29 @@ func inherit(top string, out *unpacked, below Root) error {
 		implied = append(implied, name)
 	}
 	sort.Sort(sort.Reverse(sort.StringSlice(implied))) // children before parents: they change their parents' times
+	known := places{"": below.Lower}
 	for _, name := range implied {
-		source := ""
-		if name == "" && len(below.Lower) > 0 {
-			source = below.Lower[0]
-		} else if dirs := below.place(strings.Split(name, "/")); name != "" && len(dirs) > 0 {
-			source = dirs[0]
-		}
-		if source == "" {
+		at := known.find(name)
+		if len(at) == 0 {
 			continue
 		}
-		if err := copyMeta(source, filepath.Join(top, name)); err != nil {
+		if err := copyMeta(at[0], filepath.Join(top, name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// places remembers merged directories by their path: those of one layer have most of their parents in common.
+type places map[string]place
+
+func (p places) find(name string) place {
+	if at, ok := p[name]; ok {
+		return at
+	}
+	dir, base := path.Split(name)
+	p[name] = p.find(strings.TrimSuffix(dir, "/")).below(base)
+	return p[name]
 }
 
 // hideAll makes a layer whose root is opaque delete what is below: overlayfs knows no opaque root.

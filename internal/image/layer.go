@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"tripod/internal/record"
 )
@@ -70,7 +71,7 @@ var errStale = errors.New("stored bytes were damaged")
 func (l *layer) make(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	blob, down, err := l.store.openBlob(reading, l.src, l.desc, func(done int64) {
+	blob, down, err := l.store.openBlob(ctx, reading, l.src, l.desc, func(done int64) {
 		l.o.layer(l.desc.Digest, Downloading, done, l.desc.Size)
 	})
 	if err != nil {
@@ -80,7 +81,8 @@ func (l *layer) make(ctx context.Context) error {
 		defer blob.Close()
 		err := l.unpackFrom(ctx, l.counted(blob), stop, func() error { return nil })
 		if err != nil && errors.Is(err, errWrongDiff) {
-			return errors.Join(errStale, err, os.Remove(blob.Name()))
+			os.Remove(blob.Name())
+			return fmt.Errorf("%w: %w", errStale, err)
 		}
 		return err
 	}
@@ -91,10 +93,10 @@ func (l *layer) make(ctx context.Context) error {
 		return down.commit()
 	})
 	if !committed {
-		err = errors.Join(err, down.abandon())
+		down.abandon(err)
 	}
-	if resumed && (errors.Is(err, errWrongDigest) || errors.Is(err, errWrongDiff)) {
-		err = errors.Join(errStale, err)
+	if resumed && err != nil && !down.unfinished(err) && !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w: %w", errStale, err)
 	}
 	return err
 }
@@ -135,7 +137,8 @@ func (l *layer) unpackFrom(ctx context.Context, compressed io.Reader, stop func(
 		err = l.store.complete(tmp.path, out, l.chains[:len(l.chains)-1])
 	}
 	if err != nil {
-		return errors.Join(err, tmp.discard())
+		tmp.discard() // a failure to remove is the sweeper's
+		return err
 	}
 	return tmp.commit(l.store.snapshotPath(l.chain()))
 }

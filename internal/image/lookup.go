@@ -180,3 +180,9 @@ func (p place) below(name string) place {
 	}
 	return out
 }
+
+// Lower is what Root gives, without a lease: what an image's root file system would stand on.
+func (s *Store) Lower(img *Image) ([]string, []specs.Mount, error) {
+	root, _, err := s.root(img)
+	return root.Lower, root.Mounts, err
+}

@@ -174,3 +174,27 @@ func readAll(t testing.TB, s *Store, img *Image, path string) string {
 	}
 	return string(data)
 }
+
+func emptyIndex() v1.ImageIndex { return mutate.IndexMediaType(empty.Index, types.OCIImageIndex) }
+
+// plainLayers is an image with the same content and uncompressed layers.
+func plainLayers(t testing.TB, img v1.Image) v1.Image {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain []v1.Layer
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain = append(plain, layerOf(t, raw))
+	}
+	return imageOf(t, plain...)
+}

@@ -62,7 +62,7 @@ type contents struct {
 }
 
 // copy brings an image and all it stands on into the store, and returns what to point a name to. The lease guards it
-// from garbage collection until the caller has done so.
+// from garbage collection until the caller has done so. With an error it returns what it had begun, if anything.
 func (s *Store) copy(ctx context.Context, src source, o PullOptions, lease *pulling) (*contents, error) {
 	c, err := s.describe(ctx, src, o)
 	if err != nil {
@@ -73,13 +73,10 @@ func (s *Store) copy(ctx context.Context, src source, o PullOptions, lease *pull
 	}
 	for _, data := range [][]byte{c.manifest.Data, c.config} {
 		if _, err := s.putBlob(data); err != nil {
-			return nil, err
+			return c, err
 		}
 	}
-	if err := s.fetchLayers(ctx, src, c, o); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, s.fetchLayers(ctx, src, c, o)
 }
 
 // describe reads the documents of the image for the wanted platform.
@@ -242,11 +239,7 @@ func (p *pulling) hold(c *contents) error {
 		return err
 	}
 	defer guard.Release()
-	kept := keep{Blobs: []digest.Digest{digest.FromBytes(c.manifest.Data), c.manifest.Config.Digest}, Snapshots: chainIDs(c.diffs)}
-	for _, l := range c.manifest.Layers {
-		kept.Blobs = append(kept.Blobs, l.Digest)
-	}
-	return record.PutFast(p.path+".json", kept)
+	return record.PutFast(p.path+".json", c.keep())
 }
 
 func (p *pulling) end() error {
@@ -255,6 +248,14 @@ func (p *pulling) end() error {
 		err = nil
 	}
 	return errors.Join(err, p.lock.Remove())
+}
+
+func (c *contents) keep() keep {
+	kept := keep{Blobs: []digest.Digest{digest.FromBytes(c.manifest.Data), c.manifest.Config.Digest}, Snapshots: chainIDs(c.diffs)}
+	for _, l := range c.manifest.Layers {
+		kept.Blobs = append(kept.Blobs, l.Digest)
+	}
+	return kept
 }
 
 // keep is what garbage collection must leave.

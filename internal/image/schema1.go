@@ -61,7 +61,7 @@ func (s *Store) convertSchema1(ctx context.Context, src source, doc *registry.Do
 
 // measure brings a layer's blob into the store and tells its size and diff ID.
 func (s *Store) measure(ctx context.Context, src source, desc ocispec.Descriptor, o PullOptions) (ocispec.Descriptor, digest.Digest, error) {
-	blob, down, err := s.openBlob(ctx, src, desc, func(done int64) { o.layer(desc.Digest, Downloading, done, 0) })
+	blob, down, err := s.openBlob(ctx, ctx, src, desc, func(done int64) { o.layer(desc.Digest, Downloading, done, 0) })
 	if err != nil {
 		return desc, "", err
 	}
@@ -75,7 +75,8 @@ func (s *Store) measure(ctx context.Context, src source, desc ocispec.Descriptor
 	diff, err := diffID(in, o.Limits.orDefault().Bytes)
 	switch {
 	case err != nil && down != nil:
-		return desc, "", fmt.Errorf("%w (%v)", err, down.abandon())
+		down.abandon(err)
+		return desc, "", err
 	case err == nil && down != nil:
 		err = down.commit()
 	}

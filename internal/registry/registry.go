@@ -133,7 +133,7 @@ func (s *Source) document(ctx context.Context, instance *digest.Digest, want dig
 	return doc, nil
 }
 
-// Blob opens a blob from the byte at offset on. What it sends is not verified yet, but never more than desc.Size bytes.
+// Blob opens a blob from the byte at offset on. What it sends is not verified yet, but never more than desc.Size bytes, if that is known.
 // A registry that ignores the offset is read from the start, and what was asked to be skipped is dropped.
 //
 // URLs in desc are never followed: they lead to hosts that nobody chose (CVE-2020-15157).
@@ -145,8 +145,12 @@ func (s *Source) Blob(ctx context.Context, desc ocispec.Descriptor, offset int64
 	var err error
 	if offset > 0 {
 		body, err = getBlobFrom(ctx, s.src, info, offset)
-	} else {
+	}
+	if body == nil && ctx.Err() == nil { // also for a registry that knows no ranges
 		body, _, err = s.src.GetBlob(ctx, info, none.NoCache)
+		if err == nil {
+			err = skip(body, offset, idle)
+		}
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -156,7 +160,23 @@ func (s *Source) Blob(ctx context.Context, desc ocispec.Descriptor, offset int64
 		cancel(nil)
 		return nil, fmt.Errorf("cannot fetch blob %s of image %s: %w", desc.Digest, s.ref, explain(err))
 	}
-	return &blobReader{ctx: ctx, cancel: cancel, idle: idle, body: body, left: desc.Size - offset, desc: desc}, nil
+	left := desc.Size - offset
+	if desc.Size <= 0 {
+		left = math.MaxInt64 // schema 1 promises no size
+	}
+	return &blobReader{ctx: ctx, cancel: cancel, idle: idle, body: body, left: left, desc: desc}, nil
+}
+
+// skip reads over what is here already.
+func skip(body io.ReadCloser, n int64, idle *watchdog) error {
+	for buf := make([]byte, 64<<10); n > 0; {
+		m, err := body.Read(buf[:min(n, int64(len(buf)))])
+		idle.pat()
+		if n -= int64(m); n > 0 && err != nil {
+			return errors.Join(err, body.Close())
+		}
+	}
+	return nil
 }
 
 // getBlobFrom asks for the rest of a blob. The library can do it, on a method that is not part of its ImageSource
