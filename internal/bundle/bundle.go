@@ -58,6 +58,8 @@ type Node struct {
 	Memory     int64    // bytes in all
 	CPUs       int      // in all
 	LimitsSwap bool     // swap can be limited: a memory limit is then one without swap, as kubelet's
+	// Capabilities has bit n set for each capability n that can be given on; 0 is all. A user namespace has all in any case.
+	Capabilities uint64
 }
 
 // Namespaces are paths of the Pod's namespaces, /proc/PID/ns/net or a file that holds one open.

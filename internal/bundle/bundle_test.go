@@ -201,6 +201,36 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
+// What the host has not got cannot be given, and is not asked of it, unless by name.
+func TestCapabilitiesOfHost(t *testing.T) {
+	const noResource = 1<<41 - 1 - 1<<24
+	for name, c := range map[string]struct {
+		context corev1.SecurityContext
+		users   *bool
+		want    string
+	}{
+		"default":        {corev1.SecurityContext{}, nil, "14"},
+		"privileged":     {corev1.SecurityContext{Privileged: pointer(true)}, nil, "40"},
+		"all":            {corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"ALL"}}}, nil, "40"},
+		"by name":        {corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_RESOURCE"}}}, nil, "capabilities.add: this host has no CAP_SYS_RESOURCE to give"},
+		"user namespace": {corev1.SecurityContext{Privileged: pointer(true)}, pointer(false), "41"},
+	} {
+		pod, in := plain()
+		in.Node.Capabilities = noResource
+		pod.Spec.HostUsers, pod.Spec.Containers[0].SecurityContext = c.users, &c.context
+		spec, err := Spec(in)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprint(len(spec.Process.Capabilities.Bounding))
+		}
+		if !strings.HasSuffix(got, c.want) {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func TestSeccomp(t *testing.T) {
 	profile := func(kind corev1.SeccompProfileType, name *string) *corev1.SeccompProfile {
 		return &corev1.SeccompProfile{Type: kind, LocalhostProfile: name}

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -57,24 +58,33 @@ func (b *builder) security(spec *specs.Spec) error {
 	return err
 }
 
-// capabilities applies add and drop to the default set, in the order of the capabilities' numbers.
+// capabilities applies add and drop to the default set, in the order of the capabilities' numbers. What the host cannot
+// give is left out, unless it was asked for by name.
 func (b *builder) capabilities(asked *corev1.Capabilities) ([]string, error) {
-	if b.privileged {
-		return slices.Clone(capabilities), nil
-	}
 	have := map[string]bool{}
 	for _, c := range defaultCapabilities {
 		have[c] = true
+	}
+	if b.privileged {
+		asked = &corev1.Capabilities{Add: []corev1.Capability{"ALL"}}
 	}
 	if asked != nil {
 		if err := apply(have, asked); err != nil {
 			return nil, err
 		}
 	}
+	given := b.Node.Capabilities
+	if given == 0 || b.sandbox.User != OfHost {
+		given = math.MaxUint64
+	}
 	list := []string{}
-	for _, c := range capabilities {
-		if have[c] {
+	for n, c := range capabilities {
+		switch {
+		case !have[c]:
+		case given&(1<<n) != 0:
 			list = append(list, c)
+		case asked != nil && slices.ContainsFunc(asked.Add, func(a corev1.Capability) bool { return nameOf(a) == c }):
+			return nil, fmt.Errorf("capabilities.add: this host has no %s to give", c)
 		}
 	}
 	return list, nil
@@ -99,7 +109,7 @@ func apply(have map[string]bool, asked *corev1.Capabilities) error {
 			if isAll(c) {
 				continue
 			}
-			name := "CAP_" + strings.TrimPrefix(strings.ToUpper(string(c)), "CAP_")
+			name := nameOf(c)
 			if !slices.Contains(capabilities, name) {
 				return fmt.Errorf("capabilities.%s: there is no capability %q", s.name, c)
 			}
@@ -109,8 +119,11 @@ func apply(have map[string]bool, asked *corev1.Capabilities) error {
 	return nil
 }
 
-func isAll(c corev1.Capability) bool {
-	return strings.TrimPrefix(strings.ToUpper(string(c)), "CAP_") == "ALL"
+func isAll(c corev1.Capability) bool { return nameOf(c) == "CAP_ALL" }
+
+// nameOf gives the kernel's name of a capability: Kubernetes' have no CAP_.
+func nameOf(c corev1.Capability) string {
+	return "CAP_" + strings.TrimPrefix(strings.ToUpper(string(c)), "CAP_")
 }
 
 // seccomp gives the profile: the container's over the Pod's. Where neither says one it is RuntimeDefault, as under a

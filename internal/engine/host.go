@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,7 +23,7 @@ import (
 
 // thisNode is what containers may be told of this host. What cannot be found out is left zero.
 func thisNode() bundle.Node {
-	node := bundle.Node{CPUs: runtime.NumCPU(), LimitsSwap: limitsSwap()}
+	node := bundle.Node{CPUs: runtime.NumCPU(), LimitsSwap: limitsSwap(), Capabilities: capabilities()}
 	node.Name, _ = os.Hostname()
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
@@ -32,6 +33,31 @@ func thisNode() bundle.Node {
 		node.IPs = []string{ip.String()}
 	}
 	return node
+}
+
+// capabilities are those that this process can give on, bit n for capability n: an administrator may have taken some
+// from the whole host. 0 when they cannot be read.
+func capabilities() uint64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	all := uint64(0)
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "CapPrm" && name != "CapBnd" {
+			continue
+		}
+		set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err != nil {
+			return 0
+		}
+		if all == 0 {
+			all = set
+		}
+		all &= set
+	}
+	return all
 }
 
 // hostIP is the address from which this host reaches others: the one that the kernel would choose. Nothing is sent.
