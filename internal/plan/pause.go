@@ -32,7 +32,16 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p.begin(in.Facts, false)
 	p.origin = "sandbox"
 	p.privateView()
-	clone := p.join(s, nil, "", func() {})
+	at, scratch := in.Mountpoint, ""
+	if s.user {
+		scratch, at = in.Mountpoint, in.Mountpoint+"/merged"
+		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(scratch), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0755"))
+		p.mkdir(at)
+	}
+	p.add("mount empty root", Mount, Text("tmpfs"), Text(at), Text("tmpfs"),
+		Int(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), Text("nr_blocks=1,nr_inodes=2"))
+	p.openRoot(at)
+	clone := p.join(s, nil, scratch, func() {})
 	if s.fresh&unix.CLONE_NEWNET != 0 {
 		p.loopback()
 	}
@@ -47,9 +56,6 @@ func CompilePause(in PauseInput) (*Plan, error) {
 		return nil, err
 	}
 	p.origin = "sandbox"
-	p.add("mount empty root", Mount, Text("tmpfs"), Text(in.Mountpoint), Text("tmpfs"),
-		Int(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), Text("nr_blocks=1,nr_inodes=2"))
-	p.openRoot(in.Mountpoint)
 	p.pivot()
 	// What is open closes itself at execveat: pause's own file must last until then.
 	p.gate()

@@ -97,18 +97,23 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestPause(t *testing.T) {
-	p, err := CompilePause(PauseInput{
-		Namespaces: []specs.LinuxNamespace{{Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
-		Hostname:   "shop", Sysctls: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
-		Mountpoint: "/run/pause", Facts: Facts{LastCap: 40},
-	})
-	if err != nil {
-		t.Fatal(err)
+	private := []specs.LinuxNamespace{{Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}}
+	for name, namespaces := range map[string][]specs.LinuxNamespace{
+		"pause":      private,
+		"pause-user": append([]specs.LinuxNamespace{{Type: specs.UserNamespace}}, private...),
+	} {
+		p, err := CompilePause(PauseInput{
+			Namespaces: namespaces, Hostname: "shop", Sysctls: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+			Mountpoint: "/run/pause", Facts: Facts{LastCap: 40},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Verify(given...); err != nil {
+			t.Error(err)
+		}
+		golden(t, "testdata/"+name+".plan", p.String())
 	}
-	if err := p.Verify(given...); err != nil {
-		t.Error(err)
-	}
-	golden(t, "testdata/pause.plan", p.String())
 }
 
 func TestExecPlan(t *testing.T) {
