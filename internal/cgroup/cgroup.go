@@ -219,19 +219,22 @@ func readValue(name string) (string, error) {
 	return strings.TrimSpace(text), err
 }
 
-// delegate enables in every cgroup from the mount point down to p all controllers that it has itself.
-// It reports nothing: a cgroup with processes of its own cannot (cgroup-v2.rst, no internal process constraint).
+// delegate enables, in every cgroup from the mount point down to p, all controllers that it has itself, as far as it
+// may. What it may not is told when it is asked for.
 func delegate(y Hierarchy, p string) {
 	for _, dir := range lineage(y.Mountpoint, p) {
-		have, err := readFile(dir+"/cgroup.controllers", smallFile)
+		have, err := readValue(dir + "/cgroup.controllers")
 		if err != nil {
 			return
 		}
-		on, _ := readFile(dir+"/cgroup.subtree_control", smallFile)
-		enabled := strings.Fields(on)
-		for controller := range strings.FieldsSeq(have) {
-			if !slices.Contains(enabled, controller) {
-				_ = writeFile(dir+"/cgroup.subtree_control", "+"+controller)
+		controllers := strings.Fields(have)
+		err = handDown(dir, controllers)
+		if errors.Is(err, unix.EBUSY) {
+			return
+		}
+		if err != nil { // one of them is the obstacle: the others can go without it
+			for _, c := range controllers {
+				_ = handDown(dir, []string{c})
 			}
 		}
 	}
@@ -240,20 +243,39 @@ func delegate(y Hierarchy, p string) {
 // enable makes one controller of the unified hierarchy available in the group.
 func (g *Group) enable(y Hierarchy, controller string) error {
 	for _, dir := range lineage(y.Mountpoint, path.Dir(g.path)) {
-		on, err := readFile(dir+"/cgroup.subtree_control", smallFile)
-		if err != nil {
+		if err := handDown(dir, []string{controller}); err != nil {
 			return err
 		}
-		if slices.Contains(strings.Fields(on), controller) {
-			continue
+	}
+	return nil
+}
+
+// handDown enables controllers for the children of a v2 cgroup. Only the root may have processes of its own beside
+// (cgroup-v2.rst, no internal process constraint): EBUSY. The kernel would let cpu, cpuset and pids through, but turn
+// the children into threaded ones, which no process can join.
+func handDown(dir string, controllers []string) error {
+	file := dir + "/cgroup.subtree_control"
+	on, err := readValue(file)
+	if err != nil {
+		return err
+	}
+	enabled, value := strings.Fields(on), ""
+	for _, c := range controllers {
+		if !slices.Contains(enabled, c) {
+			value += " +" + c
 		}
-		err = writeFile(dir+"/cgroup.subtree_control", "+"+controller)
-		if errors.Is(err, unix.EBUSY) {
+	}
+	if value == "" {
+		return nil
+	}
+	// The root has no cgroup.events.
+	if _, err := readValue(dir + "/cgroup.events"); err == nil {
+		if procs, err := readFile(dir+"/cgroup.procs", listFile); err == nil && procs != "" {
 			return fmt.Errorf("processes live in the cgroup %s above it, which then can hand down no controller: %w", dir, unix.EBUSY)
 		}
-		if err != nil {
-			return fmt.Errorf("its parent cannot hand down the controller: %w", err)
-		}
+	}
+	if err := writeFile(file, value[1:]); err != nil {
+		return fmt.Errorf("the cgroup %s above it cannot hand down the controller: %w", dir, errors.Unwrap(err))
 	}
 	return nil
 }

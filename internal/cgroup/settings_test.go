@@ -139,3 +139,44 @@ func TestCheckPath(t *testing.T) {
 		t.Error("Make takes ../x")
 	}
 }
+
+// FuzzSettings: whatever a bundle asks for, only control files of the group itself are written, and none that moves
+// or kills processes.
+func FuzzSettings(f *testing.F) {
+	inputs, _ := filepath.Glob("testdata/resources/*.json")
+	for _, input := range inputs {
+		text, err := os.ReadFile(input)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var r specs.LinuxResources
+		if json.Unmarshal(text, &r) != nil {
+			return
+		}
+		for _, h := range []Host{hostV1(), hostHybrid(), hostV2()} {
+			settings, err := Settings(h, &r)
+			if err != nil {
+				continue
+			}
+			for _, s := range settings {
+				controller, _, ok := strings.Cut(s.File, ".")
+				if !ok || strings.ContainsAny(s.File, "/\x00") || controller == "cgroup" && !strings.HasPrefix(s.File, "cgroup.max.") && s.File != "cgroup.pressure" {
+					t.Errorf("%+v", s)
+				}
+			}
+		}
+		if p, err := devicePolicy(withDefaults(r.Devices)); err == nil {
+			prog := deviceProgram(p)
+			for i, ins := range prog {
+				if next := i + 1 + int(ins.offset); ins.code&7 == 5 || ins.code&7 == 6 {
+					if ins.offset < 0 || next > len(prog) {
+						t.Errorf("instruction %d jumps to %d of %d", i, next, len(prog))
+					}
+				}
+			}
+		}
+	})
+}
