@@ -9,7 +9,7 @@ import (
 
 const page = "../../docs/manifests.md"
 
-// TestPage keeps docs/manifests.md the same as the coverage table. TRIPOD_UPDATE=1 writes it anew.
+// TestPage keeps docs/manifests.md the same as the coverage table. -update writes it anew.
 func TestPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# What a manifest may say
@@ -31,7 +31,7 @@ A field that is in no row does not exist: it is a mistake, answered with its lin
 		}
 		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Name, f.Support)
 	}
-	if os.Getenv("TRIPOD_UPDATE") == "1" {
+	if *update {
 		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -41,6 +41,6 @@ A field that is in no row does not exist: it is a mistake, answered with its lin
 		t.Fatal(err)
 	}
 	if string(have) != b.String() {
-		t.Errorf("%s is not what the coverage table says; run this test with TRIPOD_UPDATE=1", page)
+		t.Errorf("%s is not what the coverage table says; run this test with -update", page)
 	}
 }
