@@ -45,3 +45,22 @@ func BenchmarkDetach(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// BenchmarkDetachMany is the end of 50 Pods in one call.
+func BenchmarkDetachMany(b *testing.B) {
+	h := newHost(b)
+	h.attach(b, h.cfg, "first")
+	for b.Loop() {
+		b.StopTimer()
+		var uids []string
+		for i := range 50 {
+			uids = append(uids, fmt.Sprint("p", i))
+			ns := newNetNS(b)
+			if _, err := Attach(context.Background(), h.cfg, Request{UID: uids[i], NetNS: ns.path()}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		must(b, Detach(context.Background(), h.cfg, uids...))
+	}
+}

@@ -219,7 +219,7 @@ func (s *state) makeBridge(host *route, net *rootNet, pods []*pod) (link, error)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte("bridge"))
 	req.AddData(info)
-	if err := host.do(ask{"make bridge " + name, req}); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := host.do(asking("make bridge "+name, req)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return link{}, err
 	}
 	bridge, err := host.link(name)
@@ -287,7 +287,7 @@ func vethPair(pod *pod, bridge, mtu int, target *netNS) ask {
 	peer.AddRtAttr(unix.IFLA_ADDRESS, hardware(pod.IPs[0]))
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(target.Fd())))
 	req.AddData(info)
-	return ask{"make link " + pod.Veth, req}
+	return asking("make link "+pod.Veth, req)
 }
 
 // labelVeth names the Pod on the host's end, which needs no IPv6 address of its own: it is a port of the bridge.

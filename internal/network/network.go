@@ -37,6 +37,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"tripod/internal/record"
@@ -153,20 +154,22 @@ func attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
 	return s.attachBridge(ctx, req, target)
 }
 
-// Detach takes everything of one Pod away: its links, leases, host ports and record; and with the last Pod the
-// root's bridge, table and rules. A Pod that has nothing is no error.
-func Detach(ctx context.Context, cfg Config, uid string) error {
+// Detach takes everything of Pods away: their links, leases, host ports and records; and with the last Pod the root's
+// bridge, table and rules. A Pod that has nothing is no error. Many Pods in one call cost little more than one.
+func Detach(ctx context.Context, cfg Config, uids ...string) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	s, err := open(cfg)
-	if err == nil {
-		err = validUID(uid)
+	for _, uid := range uids {
+		if err == nil {
+			err = validUID(uid)
+		}
 	}
 	if err == nil {
-		err = s.detach(ctx, uid)
+		err = s.detach(ctx, uids...)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot detach pod %s from the network: %w", uid, err)
+		return fmt.Errorf("cannot detach pod %s from the network: %w", strings.Join(uids, ", "), err)
 	}
 	return nil
 }
@@ -293,50 +296,4 @@ func (s *state) reserve(host *route, pod *pod) (*rootNet, link, error) {
 		}
 	}
 	return net, bridge, nil
-}
-
-func (s *state) detach(ctx context.Context, uid string) error {
-	pod, err := s.pod(uid)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		pod = nil
-	case err != nil:
-		return err
-	}
-	if pod != nil && pod.CNI != nil {
-		if err := s.detachCNI(ctx, pod); err != nil {
-			return err
-		}
-	}
-	host, err := openRoute()
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	if err := host.deleteLink(s.veth(uid)); err != nil {
-		return err
-	}
-	if _, err := s.known(); errors.Is(err, fs.ErrNotExist) {
-		return s.forget(pod) // the root never had a bridge, or a reboot took it
-	} else if err != nil {
-		return err
-	}
-	lock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	if pod != nil && len(pod.Ports) > 0 && pod.CNI == nil {
-		if err := s.closePorts(func(owner string) bool { return owner == uid }); err != nil {
-			return err
-		}
-		forgetFlows(pod)
-	}
-	if err := s.forget(pod); err != nil {
-		return err
-	}
-	if n, err := s.count(); err != nil || n > 0 {
-		return err
-	}
-	return s.tearDown(host)
 }

@@ -59,7 +59,7 @@ func names(what string, message int, family nftables.TableFamily, attrs map[int]
 	for attr, name := range attrs {
 		req.AddData(nl.NewRtAttr(attr, nl.ZeroTerminated(name)))
 	}
-	return ask{what, req}
+	return asking(what, req)
 }
 
 // payload are the attributes of an answer.

@@ -285,7 +285,7 @@ func TestRepair(t *testing.T) {
 	host, err := openRoute()
 	must(t, err)
 	defer host.Close()
-	must(t, host.deleteLink(s.bridge()))
+	must(t, host.deleteLinks(s.bridge()))
 	if err := Check(context.Background(), h.cfg, "a"); err == nil {
 		t.Error("Check did not see that the bridge is gone")
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -37,7 +39,7 @@ func (r *route) link(name string) (link, error) {
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	// Counters are most of the answer and nobody reads them.
 	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
-	data, err := r.get(ask{"find interface " + name, req})
+	data, err := r.get(asking("find interface "+name, req))
 	if err != nil {
 		return link{}, err
 	}
@@ -63,13 +65,38 @@ func parseLink(data []byte) (link, error) {
 	}, nil
 }
 
-// deleteLink removes an interface by name. One that is not there is no error.
-func (r *route) deleteLink(name string) error {
-	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	if err := r.do(ask{"remove interface " + name, req}); err != nil && !errors.Is(err, unix.ENODEV) {
-		return err
+// doomed is the group that interfaces are put into to be removed together. It is the word "trip" as a number; people who
+// use groups count from 1.
+const doomed = 0x74726970
+
+// deleteLinks removes interfaces by name; those that are not there are no error. The kernel waits for packets under
+// way (synchronize_net, some milliseconds) once a request and not once an interface, so many go by one request.
+func (r *route) deleteLinks(names ...string) error {
+	const most = 100 // acknowledgements that surely fit into a socket's buffer
+	for names := range slices.Chunk(names, most) {
+		asks := make([]ask, len(names))
+		for i, name := range names {
+			if len(names) == 1 {
+				req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
+				req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+				req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+				asks[i] = asking("remove interface "+name, req)
+			} else {
+				asks[i] = setLink("remove interface "+name, name, nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(doomed)))
+			}
+			asks[i].missingIsFine = true
+		}
+		if len(names) > 1 {
+			req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
+			req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+			req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(doomed)))
+			all := asking("remove interfaces "+strings.Join(names, ", "), req)
+			all.missingIsFine = true
+			asks = append(asks, all)
+		}
+		if err := r.do(asks...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -81,7 +108,7 @@ func setUp(index int, name string) ask {
 	msg.Index = int32(index)
 	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
 	req.AddData(msg)
-	return ask{"bring up interface " + name, req}
+	return asking("bring up interface "+name, req)
 }
 
 // setLink is the request that changes attributes of an interface found by its name.
@@ -92,7 +119,7 @@ func setLink(what, name string, attrs ...*nl.RtAttr) ask {
 	for _, a := range attrs {
 		req.AddData(a)
 	}
-	return ask{what, req}
+	return asking(what, req)
 }
 
 // addAddress is the request that gives an interface an address. IPv6 skips duplicate address detection: we are the only
@@ -113,7 +140,7 @@ func addAddress(index int, p netip.Prefix) ask {
 		last := at(p.Masked(), uint32(1)<<(32-p.Bits())-1)
 		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, last.AsSlice()))
 	}
-	return ask{"add address " + p.String(), req}
+	return asking("add address "+p.String(), req)
 }
 
 // addDefault is the request that sends everything else to gateway.
@@ -125,7 +152,7 @@ func addDefault(index int, gateway netip.Addr) ask {
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, gateway.AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
-	return ask{"add the default route by " + gateway.String(), req}
+	return asking("add the default route by "+gateway.String(), req)
 }
 
 func family(ip netip.Addr) int {

@@ -21,7 +21,10 @@ type socket struct{ fd int }
 type ask struct {
 	what string
 	*nl.NetlinkRequest
+	missingIsFine bool // an interface that is not there is no error
 }
+
+func asking(what string, req *nl.NetlinkRequest) ask { return ask{what: what, NetlinkRequest: req} }
 
 func openSocket(protocol int) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
@@ -63,7 +66,11 @@ func (s *socket) do(asks ...ask) error {
 				continue
 			}
 			left--
-			if err := ackError(m); err != nil && i < at {
+			err := ackError(m)
+			if asks[i].missingIsFine && errors.Is(err, unix.ENODEV) {
+				err = nil
+			}
+			if err != nil && i < at {
 				first, at = fmt.Errorf("cannot %s: %w", asks[i].what, err), i
 			}
 		}

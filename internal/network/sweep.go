@@ -20,7 +20,7 @@ import (
 // tearDown ends what the root's Pods shared, when the last is gone. The subnet stays remembered, so that the next Pod
 // finds the neighbours' memory right. The caller holds the root's lock.
 func (s *state) tearDown(host *route) error {
-	if err := host.deleteLink(s.bridge()); err != nil {
+	if err := host.deleteLinks(s.bridge()); err != nil {
 		return err
 	}
 	fw, err := openFirewall()
@@ -62,14 +62,8 @@ func Sweep(ctx context.Context, cfg Config, live func(uid string) bool) error {
 	if err != nil {
 		return err
 	}
-	var all []error
-	for _, uid := range uids {
-		if !live(uid) {
-			all = append(all, s.detach(ctx, uid))
-		}
-	}
-	all = append(all, s.sweepStrays())
-	if err := errors.Join(all...); err != nil {
+	uids = slices.DeleteFunc(uids, live)
+	if err := errors.Join(s.detach(ctx, uids...), s.sweepStrays()); err != nil {
 		return fmt.Errorf("cannot sweep the network: %w", err)
 	}
 	return nil
@@ -145,12 +139,7 @@ func (s *state) removeVeths(host *route, uids []string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := host.deleteLink(name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return host.deleteLinks(names...)
 }
 
 func (s *state) strayVeths(host *route, uids []string) ([]string, error) {

@@ -136,8 +136,8 @@ func TestReboot(t *testing.T) {
 	host, err := openRoute()
 	must(t, err)
 	defer host.Close()
-	must(t, host.deleteLink(s.veth("a")))
-	must(t, host.deleteLink(s.bridge()))
+	must(t, host.deleteLinks(s.veth("a")))
+	must(t, host.deleteLinks(s.bridge()))
 	tool(t, "nft", "flush", "ruleset")
 	if _, err := Lookup(h.cfg, "a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Lookup of an earlier boot: %v", err)
