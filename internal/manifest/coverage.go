@@ -32,7 +32,7 @@ type Field struct {
 
 // Coverage gives the whole table, sorted by structure and name: every field
 // that can be set in the six kinds, down to where a field is not honoured as
-// a whole.
+// a whole. docs/fields.md is made of it.
 func Coverage() []Field { return slices.Clone(coverage) }
 
 func supportOf(structure, name string) (Support, bool) {

@@ -1,9 +1,14 @@
 package manifest
 
 import (
+	"fmt"
+	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Every field of the API that a manifest can reach has a row, and every row a
@@ -53,5 +58,37 @@ func TestCoverageOfPods(t *testing.T) {
 	}
 	if count["PodSpec"] != 43 || count["Container"] != 25 {
 		t.Errorf("PodSpec has %d rows, Container %d; want 43 and 25", count["PodSpec"], count["Container"])
+	}
+}
+
+// docs/fields.md is the table for people.
+func TestFieldsDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# Fields of a manifest\n\n" +
+		"Which fields of Kubernetes' API (v0.37) `tripod run -f` takes, and what becomes of them.\n\n" +
+		"*honoured*: does what Kubernetes says. *no effect*: accepted, and said once; it directs a cluster, a controller or an\n" +
+		"API server. *refused*: valid Kubernetes, not implemented yet; the error names file, line and field.\n" +
+		"Single values may be refused of a field that is honoured, such as `restartPolicy: Always` of an init container.\n" +
+		"A field that is not here is unknown to Kubernetes, and an error.\n")
+	structure := ""
+	for _, row := range Coverage() {
+		if row.Structure != structure {
+			structure = row.Structure
+			fmt.Fprintf(&b, "\n## %s\n\n| field | |\n|---|---|\n", structure)
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", row.Name, row.Support)
+	}
+	const file = "../../docs/fields.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }

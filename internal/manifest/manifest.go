@@ -85,22 +85,6 @@ func Read(name string, r io.Reader) ([]Workload, error) {
 	return workloads, nil
 }
 
-// Complete gives a Pod that was made by a program what Read gives those of a
-// manifest: its defaults, and the mistakes and refusals in it as Errors. The
-// name stands for the file in messages.
-func Complete(name string, pod *corev1.Pod) error {
-	budget := maxValues
-	s := newShape(name, "", 0, &budget)
-	for _, e := range settle(pod) {
-		s.invalid(e)
-	}
-	s.refuse(pod)
-	if len(s.errs) > 0 {
-		return s.errs.sorted()
-	}
-	return nil
-}
-
 // Unique tells whether the workloads of several manifests can run together:
 // no two Pods of one name, no host port taken twice. The error is an Errors.
 func Unique(workloads []Workload) error {

@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -197,25 +195,6 @@ func TestBillionLaughs(t *testing.T) {
 	_, err := Read("m", strings.NewReader(b.String()))
 	if err == nil || !strings.Contains(err.Error(), "more than 500000 values") {
 		t.Errorf("%.300s", err)
-	}
-}
-
-func TestComplete(t *testing.T) {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "p"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "busybox"}}},
-	}
-	if err := Complete("run", pod); err != nil {
-		t.Fatal(err)
-	}
-	if c := pod.Spec.Containers[0]; pod.Namespace != "default" || c.ImagePullPolicy != corev1.PullAlways || pod.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		t.Errorf("not defaulted: %+v", pod)
-	}
-	pod.Spec.Containers[0].Image = ""
-	pod.Annotations = map[string]string{AnnotationPids: "many"}
-	want := "run: spec.containers[0].image: required value\nrun: metadata.annotations[tripod/pids-limit]: unknown value \"many\" (a number of tasks, or -1 for no limit)"
-	if err := Complete("run", pod); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %v", err, want)
 	}
 }
 
