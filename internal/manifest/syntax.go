@@ -95,7 +95,7 @@ func syntaxError(name string, data []byte, line int, err error) *Error {
 var syntaxHints = []struct{ cause, hint string }{
 	{"mapping values are not allowed", "check the indentation of this line and the one before"},
 	{"did not find expected key", "check the indentation of this line and the one before"},
-	{"could not find expected ':'", "check for a line without a colon and a space"},
+	{"find expected ':'", "check for a line without a colon and a space"},
 	{"did not find expected ',' or", "a bracket is not closed"},
 	{"unexpected end of stream", "a quote is not closed"},
 	{"unexpected document indicator", "a quote is not closed"},
