@@ -70,12 +70,15 @@ func (s *Store) plain(f *os.File) (*os.File, error) {
 		return f, err
 	}
 	defer in.Close()
-	tmp, err := os.CreateTemp(s.partial(), scratchPrefix)
+	spool, err := s.newSpool()
 	if err != nil {
 		return f, err
 	}
 	defer f.Close()
-	os.Remove(tmp.Name())
+	tmp := spool.File()
+	if err := os.Remove(tmp.Name()); err != nil {
+		return tmp, err
+	}
 	if _, err := io.Copy(tmp, &bounded{in, DefaultLimits.Bytes, DefaultLimits.Bytes}); err != nil {
 		return tmp, fmt.Errorf("cannot decompress archive: %w", err)
 	}
@@ -152,7 +155,6 @@ type dockerImage struct {
 type dockerArchive struct {
 	tree   tree
 	doc    *registry.Document
-	tags   []string
 	config []byte
 	layers map[digest.Digest]string
 }
@@ -226,7 +228,7 @@ func describeDocker(t tree, img dockerImage) (*dockerArchive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &dockerArchive{tree: t, tags: img.RepoTags, config: raw, layers: map[digest.Digest]string{}}
+	a := &dockerArchive{tree: t, config: raw, layers: map[digest.Digest]string{}}
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageManifest,
@@ -274,7 +276,7 @@ func (a *dockerArchive) Manifest(context.Context, ocispec.Descriptor) (*registry
 
 func (a *dockerArchive) Blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	if desc.Digest == a.doc.Config.Digest {
-		return io.NopCloser(bytes.NewReader(a.config[min(offset, int64(len(a.config))):])), nil
+		return io.NopCloser(newBytes(a.config, offset)), nil
 	}
 	f, err := a.tree.open(a.layers[desc.Digest])
 	if err != nil {
@@ -283,16 +285,21 @@ func (a *dockerArchive) Blob(_ context.Context, desc ocispec.Descriptor, offset 
 	return f.from(offset)
 }
 
+// newBytes reads data from an offset on.
+func newBytes(data []byte, offset int64) io.Reader {
+	return bytes.NewReader(data[min(offset, int64(len(data))):])
+}
+
 func (a *dockerArchive) retry(error) bool { return false }
 func (a *dockerArchive) Close() error     { return a.tree.Close() }
 
-// archiveKind tells which transport reads a file or directory: what docker save and podman save write, or an OCI layout.
+// archiveKind tells what wrote an archive. One that is both keeps its manifests' digests as an OCI layout.
 func archiveKind(t *tarTree) (string, error) {
-	if _, ok := t.files["manifest.json"]; ok {
-		return "docker-archive", nil
-	}
 	if _, ok := t.files[ocispec.ImageIndexFile]; ok {
 		return "oci-archive", nil
+	}
+	if _, ok := t.files["manifest.json"]; ok {
+		return "docker-archive", nil
 	}
 	return "", errors.New("neither a docker nor an OCI image archive: it has no manifest.json and no index.json")
 }

@@ -22,6 +22,7 @@ type Image struct {
 	Names   []string        `json:"names,omitempty"`
 	Config  ocispec.Image   `json:"config"`
 	Size    int64           `json:"size"` // bytes of manifest, config and compressed layers
+	Disk    int64           `json:"disk"` // bytes of the files in its layers, unpacked
 	Created time.Time       `json:"created"`
 	Layers  []digest.Digest `json:"layers,omitempty"` // diff IDs, lowest first
 

@@ -98,6 +98,12 @@ func (s *Store) load(manifest digest.Digest) (*Image, error) {
 	for _, l := range doc.Layers {
 		img.Size += l.Size
 	}
+	for _, chain := range chainIDs(img.Layers) {
+		var unpacked size
+		if err := record.Get(filepath.Join(s.snapshotPath(chain), "layer.json"), &unpacked); err == nil {
+			img.Disk += unpacked.Bytes
+		}
+	}
 	if config.Created != nil {
 		img.Created = *config.Created
 	}
