@@ -180,16 +180,17 @@ func loadProgram(prog []instruction) (int, error) {
 // it keeps nothing alive and follows no moving stack.
 func address[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
-// bpf is bpf(2). Descriptors it returns are close-on-exec. Loading is EAGAIN when a signal came in between.
+// bpf is bpf(2). Descriptors it returns are close-on-exec. The verifier gives up with EAGAIN when a signal comes,
+// and the Go runtime sends some: it is asked again, a bounded number of times.
 func bpf(command int, attr unsafe.Pointer, size uintptr) (int, error) {
-	for {
+	for tries := 0; ; tries++ {
 		r, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(attr), size)
-		switch errno {
-		case 0:
+		switch {
+		case errno == 0:
 			return int(r), nil
-		case unix.EINTR, unix.EAGAIN:
-			continue
+		case tries < 30 && (errno == unix.EINTR || errno == unix.EAGAIN):
+		default:
+			return -1, errno
 		}
-		return -1, errno
 	}
 }
