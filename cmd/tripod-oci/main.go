@@ -25,7 +25,7 @@ Usage:
   --bundle DIR     directory with config.json (default .)
   --trace          print how long each step of the birth took
 
-Exit codes of run: the container's own; 125 when it could not be made, 126 when its command cannot be executed,
+Exit codes of run: the container's own; 125 when it cannot be made, 126 when its command cannot be executed,
 127 when there is no such command.
 `
 
