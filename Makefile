@@ -25,7 +25,7 @@ NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2
 NEED_VM   := qemu-system-x86 busybox-static kmod
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
 
-.PHONY: help first-light build install test lint check unit e2e test-vm race arm64 bench notices notices-check golden clean
+.PHONY: help first-light build install test lint check unit e2e test-vm race arm64 bench notices notices-check golden ldflags clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ arm64: ## build and vet for arm64
 bench: build ## compare with crun, runc and podman; bench/out holds figures and plot
 	@.ci/need $(NEED_PEERS)
 	@$(GO) run ./bench -out bench/out
+
+ldflags: # for examples/first-light
+	@echo "$(LDFLAGS)"
 
 golden: ## write the golden files anew and show what changed
 	@$(GO) test ./internal/plan/... ./internal/bundle/... ./internal/life/... -update
