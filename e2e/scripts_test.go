@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"debug/elf"
 	"errors"
 	"flag"
 	"fmt"
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("containers are made by root")
 	}
+	needStatic(t)
 	bin := binaries(t)
 	storage := images(t)
 	work, err := os.MkdirTemp("/tmp", "e2e")
@@ -86,6 +88,18 @@ func TestScripts(t *testing.T) {
 			"let": let, "await": await, "noleaks": noLeaks,
 		},
 	})
+}
+
+// needStatic sees that this program has no loader: scripts copy it into images that have no C library.
+func needStatic(t *testing.T) {
+	self, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	if libs, err := self.ImportedLibraries(); err == nil && len(libs) > 0 {
+		t.Fatalf("the tests are linked from %v: set CGO_ENABLED=0, or use make e2e", libs)
+	}
 }
 
 // binaries is the folder of the tripod that is tested: the one make build wrote, unless PATH has another first.
