@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -49,11 +50,11 @@ func Bury(run, uid string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range []string{s.CgroupPath, s.KeeperCgroup} {
-		if path == "" {
+	for _, own := range []string{s.CgroupPath, s.KeeperCgroup} {
+		if own == "" {
 			continue
 		}
-		group := cgroup.Open(host, path)
+		group := cgroup.Open(host, own)
 		if err := group.Kill(); err != nil {
 			return nil, err
 		}
@@ -61,7 +62,17 @@ func Bury(run, uid string) (*Status, error) {
 			return nil, err
 		}
 	}
+	prune(host, &s)
 	return burial(dir, &s)
+}
+
+// prune removes the cgroups that the Pod's own were made below, as far as nothing else is left in them.
+func prune(host cgroup.Host, s *Sandbox) {
+	for _, own := range []string{s.KeeperCgroup, s.CgroupPath} {
+		for above := path.Dir(own); above != "." && above != "/"; above = path.Dir(above) {
+			_ = cgroup.Open(host, above).Prune()
+		}
+	}
 }
 
 // burial brings the records up to date.

@@ -186,6 +186,7 @@ func (k *keep) clear() {
 		_ = group.Kill()
 		_ = group.Remove()
 	}
+	defer prune(host, k.sandbox)
 	if k.sandbox.KeeperCgroup == "" {
 		return
 	}
