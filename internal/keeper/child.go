@@ -25,12 +25,11 @@ type child struct {
 	attempt int
 	ground  ground // what it joins
 
-	box     *container.Container
-	process *specs.Process // of its spec, for exec
-	own     bool           // it has a PID namespace of its own, which dies with its first process
-	log     *logFile
-	fds     [3]int // the keeper's ends of its stdio, -1 where there is none; a terminal is all of them
-	layers  string // directory of the attempts' upper layers, "" without
+	box    *container.Container
+	own    bool // it has a PID namespace of its own, which dies with its first process
+	log    *logFile
+	fds    [3]int // the keeper's ends of its stdio, -1 where there is none; a terminal is all of them
+	layers string // directory of the attempts' upper layers, "" without
 
 	in    *input
 	out   []*output
@@ -60,14 +59,11 @@ func (c *child) make() (err error) {
 			c.undo()
 		}
 	}()
-	var spec specs.Spec
-	if err := record.Get(filepath.Join(c.def.Bundle, "config.json"), &spec); err != nil {
+	spec, err := c.spec()
+	if err != nil {
 		return err
 	}
-	if spec.Process == nil || spec.Linux == nil {
-		return fmt.Errorf("cannot start container %s: %s/config.json has no process or no linux part", c.def.Name, c.def.Bundle)
-	}
-	root, err := c.root(&spec)
+	root, err := c.root(spec)
 	if err != nil {
 		return err
 	}
@@ -77,10 +73,10 @@ func (c *child) make() (err error) {
 		}
 	}
 	cfg := container.Config{
-		ID: c.id(), Spec: &spec, Root: root, Host: c.ground.host,
-		CgroupPath: c.ground.cgroup + "/" + c.def.Name, Namespaces: c.ground.join(&spec),
+		ID: c.id(), Spec: spec, Root: root, Host: c.ground.host,
+		CgroupPath: c.group(), Namespaces: c.ground.join(spec),
 	}
-	c.own = hasOwnPID(&spec)
+	c.own = hasOwnPID(spec)
 	spec.Process.Terminal = c.def.TTY
 	theirs, err := c.pipes()
 	for i, fd := range theirs {
@@ -98,14 +94,25 @@ func (c *child) make() (err error) {
 	if err := c.takeConsole(); err != nil {
 		return err
 	}
-	if err := c.box.Start(); err != nil {
-		return err
+	return c.box.Start()
+}
+
+// spec reads the container's config.json. It is not kept: what is read once in an hour costs less to read again.
+func (c *child) spec() (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := record.Get(filepath.Join(c.def.Bundle, "config.json"), &spec); err != nil {
+		return nil, err
 	}
-	c.process = spec.Process
-	return nil
+	if spec.Process == nil || spec.Linux == nil {
+		return nil, fmt.Errorf("config.json of container %s has no process or no linux part", c.def.Name)
+	}
+	return &spec, nil
 }
 
 func (c *child) id() string { return c.ground.uid + "_" + c.def.Name + "_" + strconv.Itoa(c.attempt) }
+
+// group is the path of its cgroup.
+func (c *child) group() string { return c.ground.cgroup + "/" + c.def.Name }
 
 // root reads how the container's / is made and gives this attempt an upper layer of its own.
 func (c *child) root(spec *specs.Spec) (plan.Rootfs, error) {

@@ -112,6 +112,7 @@ func (c *conn) lines() {
 }
 
 func (c *conn) request(line []byte) {
+	c.k.tidy()
 	var r request
 	fds := c.fds
 	c.fds = nil

@@ -25,7 +25,7 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	case c == nil || !c.alive:
 		return fmt.Errorf("cannot exec in container %s: it does not run", name)
 	}
-	cfg := container.ExecConfig{Process: e.process(c.process), Unconfined: e.Privileged}
+	cfg := container.ExecConfig{Unconfined: e.Privileged}
 	for i, fd := range stdio {
 		if fd >= 0 {
 			cfg.Stdio[i], cfg.OwnStdio[i] = os.NewFile(uintptr(fd), "pipe"), true
@@ -34,9 +34,8 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	conn.busy = true
 	conn.settle()
 	k.making++
-	box := c.box
 	go func() {
-		p, err := box.Exec(cfg)
+		p, err := c.exec(cfg, e)
 		for _, f := range cfg.Stdio {
 			if f != nil {
 				f.Close()
@@ -49,6 +48,16 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 		})
 	}()
 	return nil
+}
+
+// exec makes the process. Off the loop, it uses nothing of the child that changes while it runs.
+func (c *child) exec(cfg container.ExecConfig, e *execution) (*container.Process, error) {
+	spec, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Process = e.process(spec.Process)
+	return container.Adopt(c.id(), c.box.Pid, c.box.PidFD, c.group(), c.ground.host, spec).Exec(cfg)
 }
 
 // executed tells a client of its process, and later of its end.

@@ -49,9 +49,11 @@ type keep struct {
 	pause     *pause
 	lostPause *pause // killed, and not replaced yet
 	finished  bool
-	sinks     int // that are attached to outputs
-	lock      *record.Lock
+	sinks     int      // that are attached to outputs
+	lock      *os.File // flock'ed until the process ends
+	stiff     bool     // could not molt
 	idle      *timer
+	worked    time.Time // when something was last asked or happened
 	tidying   *timer
 }
 
@@ -64,10 +66,16 @@ type ready struct {
 // namespace and a session of its own, its log as standard output, and descriptor 3 to tell on. It returns when the Pod
 // has finished.
 func Keep(dir string) error {
+	k := &keep{dir: dir, socket: -1, conns: map[*conn]bool{}, known: map[int]func(){}, buf: make([]byte, bufferSize)}
+	if number, molted := os.LookupEnv(moltEnv); molted {
+		if err := k.resume(number); err != nil {
+			return fmt.Errorf("cannot go on as the keeper in %s: %w", dir, err)
+		}
+		return k.loop.run()
+	}
 	// Nothing of whoever started it stays open.
 	_ = unix.CloseRange(readyFD+1, ^uint(0), 0)
 	unix.CloseOnExec(readyFD)
-	k := &keep{dir: dir, socket: -1, conns: map[*conn]bool{}, known: map[int]func(){}, buf: make([]byte, bufferSize)}
 	err := k.begin()
 	var told ready
 	if err != nil {
@@ -88,10 +96,11 @@ func (k *keep) begin() (err error) {
 	if err := k.identify(); err != nil {
 		return err
 	}
-	// Held until the process ends.
-	if k.lock, err = record.Try(filepath.Join(k.dir, lockFile)); err != nil {
+	lock, err := record.Try(filepath.Join(k.dir, lockFile))
+	if err != nil {
 		return fmt.Errorf("cannot keep Pod %s: it has a keeper: %w", k.sandbox.UID, err)
 	}
+	k.lock = lock.File()
 	defer func() {
 		if err != nil {
 			k.clear()
@@ -140,11 +149,15 @@ func (k *keep) identify() error {
 		return fmt.Errorf("cannot keep %s: %w", k.dir, err)
 	}
 	k.sandbox = &s
-	k.id = Identity{Version: Version, Binary: os.Args[0], BootID: bootID(), Process: processOf(os.Getpid())}
+	k.id = identity()
 	if old, err := Read(k.dir); err == nil && !old.Finished && old.UID == s.UID {
 		k.records = lost(old.Containers)
 	}
 	return nil
+}
+
+func identity() Identity {
+	return Identity{Version: Version, Binary: os.Args[0], BootID: bootID(), Process: processOf(os.Getpid())}
 }
 
 // settle makes this process one that outlives others: nobody's child, nobody's session, in no cgroup that is killed,

@@ -22,6 +22,9 @@ const (
 // neither fill the disk nor push its own beginning out.
 const keptAttempts = 5
 
+// dateForm is what a rotated file's name ends with, as kubelet has it.
+const dateForm = ".20060102-150405"
+
 // logFile is the log of one attempt: DIR/N.log and the rotated N.log.YYYYMMDD-HHMMSS beside it. All names are opened
 // below a descriptor of DIR and never through a symbolic link (CVE-2026-53489).
 type logFile struct {
@@ -53,6 +56,9 @@ func openLog(dir string, attempt int, maxBytes int64, maxFiles int) (*logFile, e
 	}
 	l.dir = fd
 	l.forget(attempt)
+	if old := l.old(); len(old) > 0 {
+		l.rotated, _ = time.Parse(dateForm, old[len(old)-1][len(l.name):])
+	}
 	if err := l.reopen(); err != nil {
 		l.close()
 		return nil, fmt.Errorf("cannot open log %s/%s: %w", dir, l.name, err)
@@ -114,7 +120,7 @@ func (l *logFile) rotate() error {
 		now = l.rotated.Add(time.Second)
 	}
 	for {
-		dated := l.name + now.Format(".20060102-150405")
+		dated := l.name + now.Format(dateForm)
 		err := unix.Renameat2(l.dir, l.name, l.dir, dated, unix.RENAME_NOREPLACE)
 		if err == nil {
 			break
@@ -128,12 +134,17 @@ func (l *logFile) rotate() error {
 	if err := l.reopen(); err != nil {
 		return err
 	}
-	old := l.names(func(name string) bool { return strings.HasPrefix(name, l.name+".") })
+	old := l.old()
 	for len(old) > l.maxFiles-1 {
 		_ = unix.Unlinkat(l.dir, old[0], 0)
 		old = old[1:]
 	}
 	return nil
+}
+
+// old are the names of the rotated files, the oldest first.
+func (l *logFile) old() []string {
+	return l.names(func(name string) bool { return strings.HasPrefix(name, l.name+".") })
 }
 
 // forget removes the logs of all attempts but the first and the newest before attempt.

@@ -91,9 +91,7 @@ func (o *output) read() bool {
 func (o *output) take(data []byte) {
 	if o.log != nil {
 		o.k.scratch = o.lines.add(data, time.Now(), o.k.scratch, o.log.write)
-		if len(o.lines.tail) > 0 && o.flush == nil {
-			o.flush = o.k.loop.after(flushTime, o.flushTail)
-		}
+		o.hold()
 	}
 	for _, s := range o.sinks {
 		if len(s.pending) > 0 {
@@ -103,6 +101,13 @@ func (o *output) take(data []byte) {
 		s.pending = data
 		o.feed(s)
 		s.pending = bytes.Clone(s.pending)
+	}
+}
+
+// hold gives the beginning of a line its time.
+func (o *output) hold() {
+	if len(o.lines.tail) > 0 && o.flush == nil {
+		o.flush = o.k.loop.after(flushTime, o.flushTail)
 	}
 }
 

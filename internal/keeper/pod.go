@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -144,6 +143,11 @@ func (k *keep) start(a life.Action) {
 func (k *keep) made(c *child, err error) {
 	r := k.record(c.def.Name)
 	if err == nil {
+		for i, s := range []stream{1: stdout, 2: stderr} {
+			if i > 0 && c.fds[i] >= 0 {
+				c.out = append(c.out, &output{k: k, fd: c.fds[i], lines: lines{stream: s}})
+			}
+		}
 		if err = c.begin(); err != nil {
 			_ = c.box.Kill()
 			_, _ = c.box.Wait()
@@ -175,12 +179,6 @@ func (k *keep) made(c *child, err error) {
 	k.tidy()
 }
 
-// tidy gives memory back that a start took, when no other start follows soon.
-func (k *keep) tidy() {
-	k.loop.cancel(k.tidying)
-	k.tidying = k.loop.after(time.Second, func() { debug.FreeOSMemory() })
-}
-
 // begin watches a container that has just started.
 func (c *child) begin() error {
 	k := c.k
@@ -191,15 +189,12 @@ func (c *child) begin() error {
 	if err := k.adopt(c.box.Pid, pidfd, c.died); err != nil {
 		return err
 	}
-	for i, s := range []stream{1: stdout, 2: stderr} {
-		if i == 0 || c.fds[i] < 0 {
-			continue
-		}
-		o := &output{k: k, fd: c.fds[i], lines: lines{stream: s}, log: c.log, ended: c.finish}
-		c.out = append(c.out, o)
+	for _, o := range c.out {
+		o.log, o.ended = c.log, c.finish
 		if err := o.interest(); err != nil {
 			return err
 		}
+		o.hold()
 	}
 	c.in = &input{k: k, fd: c.fds[0], once: c.def.StdinOnce}
 	if c.def.TTY && c.def.Stdin {
