@@ -64,3 +64,23 @@ func BenchmarkDetachMany(b *testing.B) {
 		must(b, Detach(context.Background(), h.cfg, uids...))
 	}
 }
+
+// BenchmarkReady is what the first Pod of a root, and doctor, pay for the question what this host can do.
+func BenchmarkReady(b *testing.B) {
+	h := newHost(b)
+	for b.Loop() {
+		must(b, Ready(h.cfg))
+	}
+}
+
+// BenchmarkFirstAndLast is a root's only Pod, with all that is made and removed around it.
+func BenchmarkFirstAndLast(b *testing.B) {
+	h := newHost(b)
+	ns := newNetNS(b)
+	for b.Loop() {
+		if _, err := Attach(context.Background(), h.cfg, Request{UID: "p", NetNS: ns.path()}); err != nil {
+			b.Fatal(err)
+		}
+		must(b, Detach(context.Background(), h.cfg, "p"))
+	}
+}

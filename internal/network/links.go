@@ -84,12 +84,20 @@ func (s *state) ensure(host *route, hostLocked bool) (*rootNet, link, error) {
 	return net, bridge, nil
 }
 
-// make makes the root's network: subnet, forwarding, bridge, table, accepts. Each part may be there already; the caller
-// holds both locks.
+// make makes the root's network: subnet, table, accepts, bridge, forwarding. Each part may be there already; the caller
+// holds both locks. What fails for want of something is said by Ready, whose rehearsal is too long for every first Pod;
+// what is made by then the caller undoes, and the host's own settings are changed last.
 func (s *state) make(host *route, was *rootNet, bridge link) (*rootNet, link, error) {
-	if err := Ready(s.cfg); err != nil {
-		return nil, link{}, err
+	net, bridge, err := s.makeParts(host, was, bridge)
+	if err != nil {
+		if lacking := Ready(s.cfg); errors.Is(lacking, ErrMissing) {
+			err = lacking
+		}
 	}
+	return net, bridge, err
+}
+
+func (s *state) makeParts(host *route, was *rootNet, bridge link) (*rootNet, link, error) {
 	net, err := s.choose(was, bridge.index)
 	if err != nil {
 		return nil, link{}, err
@@ -97,6 +105,32 @@ func (s *state) make(host *route, was *rootNet, bridge link) (*rootNet, link, er
 	// Remembered before anything is made, so that a kill leaves nothing unknown.
 	if err := s.putKnown(net); err != nil {
 		return nil, link{}, err
+	}
+	fw, err := openFirewall()
+	if err != nil {
+		return nil, link{}, err
+	}
+	defer fw.Close()
+	pods, err := s.pods()
+	if err != nil {
+		return nil, link{}, err
+	}
+	if net.Notes, err = foreignDrops(fw, s.bridge()); err != nil {
+		return nil, link{}, err
+	}
+	// The kernel takes some milliseconds to commit a table, under another lock than the links'. The connection was opened on
+	// this thread, which is in the right namespace.
+	committed := make(chan error, 1)
+	go func() { committed <- s.makeFirewall(fw, net, pods) }()
+	bridge, err = s.makeBridge(host, net, pods)
+	if err = errors.Join(<-committed, err); err != nil {
+		return nil, link{}, err
+	}
+	for _, pod := range pods {
+		// After the table: route_localnet is never without its guard.
+		if err := s.answerOnLoopback(pod.Ports); err != nil {
+			return nil, link{}, err
+		}
 	}
 	err = forwarding(net.Subnet6.IsValid(), func(name, before string) error {
 		if _, kept := net.Before[name]; kept {
@@ -111,33 +145,15 @@ func (s *state) make(host *route, was *rootNet, bridge link) (*rootNet, link, er
 	if err != nil {
 		return nil, link{}, err
 	}
-	fw, err := openFirewall()
-	if err != nil {
-		return nil, link{}, err
-	}
-	defer fw.Close()
-	pods, err := s.pods()
-	if err != nil {
-		return nil, link{}, err
-	}
-	// The table is before the bridge: route_localnet on the bridge is never without its guard.
+	net.Layout = layout // only now: a kill before leads the next Pod here again
+	return net, bridge, s.putKnown(net)
+}
+
+func (s *state) makeFirewall(fw *firewall, net *rootNet, pods []*pod) error {
 	if err := s.makeTable(fw, net, pods); err != nil {
-		return nil, link{}, err
+		return err
 	}
-	if err := s.acceptForward(fw); err != nil {
-		return nil, link{}, err
-	}
-	if bridge, err = s.makeBridge(host, net, pods); err != nil {
-		return nil, link{}, err
-	}
-	net.Layout = layout
-	if net.Notes, err = foreignDrops(fw, s.bridge()); err != nil {
-		return nil, link{}, err
-	}
-	if err := s.putKnown(net); err != nil {
-		return nil, link{}, err
-	}
-	return net, bridge, nil
+	return s.acceptForward(fw)
 }
 
 // choose decides the root's subnets and MTU. What it had is kept while Pods use it or while it is still free.
@@ -247,9 +263,6 @@ func (s *state) makeBridge(host *route, net *rootNet, pods []*pod) (link, error)
 	for _, pod := range pods {
 		master := nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge.index)))
 		if err := host.do(setLink("plug in pod "+pod.UID, pod.Veth, master)); err != nil && !errors.Is(err, unix.ENODEV) {
-			return link{}, err
-		}
-		if err := s.answerOnLoopback(pod.Ports); err != nil {
 			return link{}, err
 		}
 	}
