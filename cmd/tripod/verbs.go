@@ -18,6 +18,7 @@ func verbs(a *app) []*cobra.Command {
 		newStats(a),
 		newCp(a),
 		newExplain(a),
+		newImageCommand(a),
 		newDoctor(a),
 		newVersion(a),
 		newCompletion(a),
