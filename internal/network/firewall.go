@@ -108,7 +108,11 @@ func (s *state) fillTable(conn *nftables.Conn, table *nftables.Table, net *rootN
 
 	toPorts := []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: "ports"}}
 	rule(base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest), toHost(), toPorts)
-	rule(base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest), toHost(), toPorts)
+	output := base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
+	// The kernel sends nothing from ::1 to another interface. Left alone such a connection is refused at once, and a client of
+	// "localhost" goes on to 127.0.0.1; translated it would hang.
+	rule(output, inSubnet(netip.MustParsePrefix("::1/128"), destination), []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}})
+	rule(output, toHost(), toPorts)
 	for _, m := range portMaps {
 		rule(ports, m.lead())
 	}

@@ -36,7 +36,7 @@ func (s *state) bridgeAlias() string {
 }
 
 // ensure gives the root's network, made if need be. The caller holds the root's lock; hostLocked says that it holds the
-// host's too. When all is there this asks three short questions and changes nothing.
+// host's too. When all is there this asks a few short questions and changes nothing.
 func (s *state) ensure(host *route, hostLocked bool) (*rootNet, link, error) {
 	net, err := s.known()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +81,7 @@ func (s *state) ensure(host *route, hostLocked bool) (*rootNet, link, error) {
 	if err := s.acceptForward(fw); err != nil {
 		return nil, link{}, err
 	}
-	return net, bridge, nil
+	return net, bridge, s.forward(net) // somebody may have loaded the distribution's sysctls again
 }
 
 // make makes the root's network: subnet, table, accepts, bridge, forwarding. Each part may be there already; the caller
@@ -123,7 +123,10 @@ func (s *state) makeParts(host *route, was *rootNet, bridge link) (*rootNet, lin
 	committed := make(chan error, 1)
 	go func() { committed <- s.makeFirewall(fw, net, pods) }()
 	bridge, err = s.makeBridge(host, net, pods)
-	if err = errors.Join(<-committed, err); err != nil {
+	if failed := <-committed; failed != nil {
+		err = failed
+	}
+	if err != nil {
 		return nil, link{}, err
 	}
 	for _, pod := range pods {
@@ -132,7 +135,16 @@ func (s *state) makeParts(host *route, was *rootNet, bridge link) (*rootNet, lin
 			return nil, link{}, err
 		}
 	}
-	err = forwarding(net.Subnet6.IsValid(), func(name, before string) error {
+	if err := s.forward(net); err != nil {
+		return nil, link{}, err
+	}
+	net.Layout = layout // only now: a kill before leads the next Pod here again
+	return net, bridge, s.putKnown(net)
+}
+
+// forward turns forwarding on, and remembers what it was.
+func (s *state) forward(net *rootNet) error {
+	return forwarding(net.Subnet6.IsValid(), func(name, before string) error {
 		if _, kept := net.Before[name]; kept {
 			return nil // the first value is the host's, a later one may be ours
 		}
@@ -142,11 +154,6 @@ func (s *state) makeParts(host *route, was *rootNet, bridge link) (*rootNet, lin
 		net.Before[name] = before
 		return s.putKnown(net)
 	})
-	if err != nil {
-		return nil, link{}, err
-	}
-	net.Layout = layout // only now: a kill before leads the next Pod here again
-	return net, bridge, s.putKnown(net)
 }
 
 func (s *state) makeFirewall(fw *firewall, net *rootNet, pods []*pod) error {
@@ -380,8 +387,14 @@ func (s *state) checkBridge(pod *pod) error {
 		return err
 	}
 	defer fw.Close()
-	if there, err := fw.hasTable(s.table()); err != nil || !there {
-		return errors.Join(err, fmt.Errorf("nftables table %s is gone", s.table()))
+	switch there, err := fw.hasTable(s.table()); {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("nftables table %s is gone", s.table())
+	}
+	if v, err := getSysctl("net.ipv4.ip_forward"); err != nil || v != "1" {
+		return fmt.Errorf("net.ipv4.ip_forward is %q", v)
 	}
 	for _, family := range iptablesFamilies {
 		chain, err := fw.dropper(family)

@@ -38,6 +38,9 @@ func TestHostPorts(t *testing.T) {
 	reaches(t, "host to its own address", nil, "tcp4", to(hostAddress, 8080), hostAddress)
 	reaches(t, "host to its own address, IPv6", nil, "tcp6", to(hostAddress6, 8080), hostAddress6)
 	reaches(t, "host to localhost", nil, "tcp4", to(localhost, 8080), a.Gateway)
+	if _, err := connect(nil, "tcp6", to(netip.IPv6Loopback(), 8080), patience); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("host to [::1] is not refused at once, so that clients go on to 127.0.0.1: %v", err)
+	}
 	reaches(t, "host to localhost, UDP", nil, "udp4", to(localhost, 8053), a.Gateway)
 	reaches(t, "host to the port of localhost alone", nil, "tcp4", to(localhost, 9000), a.Gateway)
 	reaches(t, "pod to itself by host port", a.netNS, "tcp4", to(hostAddress, 8080), a.Gateway)
