@@ -34,6 +34,7 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	conn.busy = true
 	conn.settle()
 	k.making++
+	rise()
 	go func() {
 		p, err := c.exec(cfg, e)
 		for _, f := range cfg.Stdio {

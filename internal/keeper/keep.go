@@ -279,12 +279,20 @@ func (k *keep) lonely() {
 	}
 }
 
+// maxLog bounds the keeper's own log, in bytes; when it is longer, it begins anew.
+const maxLog = 256 << 10
+
 // note writes an error that nobody waits for into the keeper's log.
 func (k *keep) note(err error) {
-	if err != nil {
-		line := time.Now().UTC().Format(time.RFC3339) + " " + err.Error() + "\n"
-		_, _ = unix.Write(2, []byte(line))
+	if err == nil {
+		return
 	}
+	var st unix.Stat_t
+	if unix.Fstat(2, &st) == nil && st.Size > maxLog {
+		_ = unix.Ftruncate(2, 0)
+	}
+	line := time.Now().UTC().Format(time.RFC3339) + " " + err.Error() + "\n"
+	_, _ = unix.Write(2, []byte(line))
 }
 
 // lost is what the records of a keeper that died are worth: what ran has ended with it, and nobody saw how.

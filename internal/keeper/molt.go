@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,8 +140,25 @@ func (k *keep) molt() error {
 	if err := cloexec(fds, false); err != nil {
 		return err
 	}
-	env := append(os.Environ(), moltEnv+"="+strconv.Itoa(state))
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "GOMAXPROCS=") })
+	env = append(env, "GOMAXPROCS=1", moltEnv+"="+strconv.Itoa(state))
+	// SIGTERM stops the Pod. One that comes before the new program listens must wait, not end it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	term := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTERM - 1)}}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &term, nil); err != nil {
+		return os.NewSyscallError("sigprocmask", err)
+	}
+	defer func() { _ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &term, nil) }()
 	return syscall.Exec("/proc/self/exe", os.Args, env)
+}
+
+// rise makes room for a second thread of Go code, which a molted keeper does without: a birth is not to wait for the
+// loop, nor the loop for a birth.
+func rise() {
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2)
+	}
 }
 
 // cloexec says whether descriptors close at execve.

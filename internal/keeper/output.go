@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,7 +91,11 @@ func (o *output) read() bool {
 
 func (o *output) take(data []byte) {
 	if o.log != nil {
+		lost := o.log.lost
 		o.k.scratch = o.lines.add(data, time.Now(), o.k.scratch, o.log.write)
+		if o.log.lost != nil && lost == nil {
+			o.k.note(fmt.Errorf("output is lost: cannot write log %s: %w", o.log.name, o.log.lost))
+		}
 		o.hold()
 	}
 	for _, s := range o.sinks {

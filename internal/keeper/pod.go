@@ -129,6 +129,7 @@ func (k *keep) start(a life.Action) {
 	k.records[i] = r
 	k.children = append(k.children, c)
 	k.making++
+	rise()
 	go func() {
 		err := c.make()
 		k.loop.post(func() {
