@@ -104,7 +104,7 @@ type Result struct {
 
 // Attach gives the Pod its network and returns when traffic flows. A Pod that has one already, in the same
 // namespace, gets the same answer again; a network half made by somebody who was killed is taken away and made anew.
-// When Attach fails it has left nothing.
+// When Attach fails it has left nothing. A Pod has one caller at a time; Pods may be attached at once, by any processes.
 func Attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
 	runtime.LockOSThread() // all below speaks of this thread's network namespace
 	defer runtime.UnlockOSThread()
@@ -121,6 +121,9 @@ func attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
 		return nil, err
 	}
 	if err := req.validate(); err != nil {
+		return nil, err
+	}
+	if err := permitted(); err != nil {
 		return nil, err
 	}
 	target, err := openNetNS(req.NetNS)

@@ -18,6 +18,9 @@ func Ready(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := permitted(); err != nil {
+		return err
+	}
 	switch plugins, err := loadCNI(s.cfg); {
 	case err != nil:
 		return err
@@ -41,10 +44,32 @@ func Ready(cfg Config) error {
 	return nil
 }
 
+// permitted says in one line which right this process lacks; errors.Is ErrMissing. It costs one system call, so Attach asks
+// it before anything else.
+func permitted() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("cannot read own capabilities: %w", err)
+	}
+	for _, need := range []struct {
+		bit        uint
+		name, what string
+	}{
+		{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "change the network"},
+		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "enter a Pod's network namespace"},
+	} {
+		if sets[need.bit/32].Effective&(1<<(need.bit%32)) == 0 {
+			return fmt.Errorf("%w: the right to %s (%s)", ErrMissing, need.what, need.name)
+		}
+	}
+	return nil
+}
+
 // rehearse makes a root's network in a namespace of the calling thread's own.
 func (s *state) rehearse(v6 bool) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return lacks("the right to make network namespaces (CAP_SYS_ADMIN)", err)
+		return lacks("new network namespaces (unshare)", err)
 	}
 	net := &rootNet{Subnet: netip.MustParsePrefix("10.208.0.0/22"), MTU: 1500}
 	if v6 {
@@ -85,7 +110,8 @@ func (s *state) rehearse(v6 bool) error {
 func lacks(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		what = "the right to change the network (CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter a Pod's)"
+		// The capabilities are there, so it is a filter or a namespace that forbids.
+		what = "the permission for " + what
 	case errors.Is(err, unix.EROFS):
 		what = "a /proc/sys that can be written"
 	}

@@ -44,6 +44,59 @@ func TestTwoRootsOnOneHost(t *testing.T) {
 	}
 }
 
+// Eight roots that want the same subnet at the same moment: one gets it, and the others leave nothing.
+func TestRootsRace(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	self, err := os.Open("/proc/thread-self/ns/net")
+	must(t, err)
+	defer self.Close()
+	host := &netNS{File: self}
+	var configs []Config
+	for range 8 {
+		cfg := h.cfg
+		cfg.Root, cfg.RunRoot, cfg.Subnet = t.TempDir(), t.TempDir(), netip.MustParsePrefix("10.9.8.0/24")
+		configs = append(configs, cfg)
+	}
+	errs := make([]error, len(configs))
+	var wg sync.WaitGroup
+	for i, cfg := range configs {
+		ns := newNetNS(t)
+		wg.Go(func() {
+			errs[i] = host.inside(func() error {
+				_, err := Attach(context.Background(), cfg, Request{UID: "a", NetNS: ns.path()})
+				return err
+			})
+		})
+	}
+	wg.Wait()
+	won := 0
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			won++
+			must(t, Detach(context.Background(), configs[i], "a"))
+		case !errors.Is(err, ErrBadRequest) || !strings.Contains(err.Error(), "10.9.8.0/24"):
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d roots have the subnet", won)
+	}
+	h.empty(t, "after the race")
+}
+
+func TestCancelled(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Attach(ctx, h.cfg, Request{UID: "a", NetNS: newNetNS(t).path()}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	h.empty(t, "cancelled")
+}
+
 // A remembered subnet that the host has given to somebody else meanwhile is left.
 func TestSubnetAvoidsRoutes(t *testing.T) {
 	t.Parallel()

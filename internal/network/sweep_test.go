@@ -236,13 +236,18 @@ func TestReadyWithoutRights(t *testing.T) {
 	binary, err := os.ReadFile(self)
 	must(t, err)
 	write(t, copied, string(binary), 0o755)
-	cmd := exec.Command(copied, h.cfg.Root, h.cfg.RunRoot, h.cfg.HostLock)
-	cmd.Env = append(os.Environ(), "TRIPOD_NETWORK_TEST=ready")
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "CAP_NET_ADMIN") || strings.Count(string(out), "\n") != 1 {
-		t.Errorf("got %v: %s", err, out)
+	for _, verb := range []string{"ready", "attach"} {
+		cmd := exec.Command(copied, h.cfg.Root, h.cfg.RunRoot, h.cfg.HostLock)
+		cmd.Env = append(os.Environ(), "TRIPOD_NETWORK_TEST="+verb)
+		cmd.Dir, cmd.Stdin = "/", strings.NewReader("a /proc/self/ns/net\n")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "CAP_NET_ADMIN") || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%s: got %v: %s", verb, err, out)
+		}
+	}
+	if entries, _ := os.ReadDir(h.cfg.RunRoot); len(entries) != 0 {
+		t.Errorf("it left %v", entries)
 	}
 	must(t, Ready(h.cfg))
 	if l := tool(t, "ip", "-o", "link"); strings.Contains(l, bridgePrefix) {
