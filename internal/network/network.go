@@ -27,7 +27,12 @@
 // needs it, so turning it off could cut off a virtual machine or Docker. The earlier values are remembered and Changed
 // tells them.
 //
-// Where Config.CNIDir has a network configuration, its plugins are asked instead and nothing of the above is made.
+// A Pod's own address is reached from wherever a packet for it is forwarded to this host, as with kubelet; who wants only
+// host ports open to the network has a firewall that drops forwarded packets, as Docker brings one. There ours lets pass
+// what Pods begin, what answers them, and what came by a host port.
+//
+// Where Config.CNIDir has a network configuration, its plugins are asked instead and nothing of the above is made. The
+// networks that podman and nerdctl keep for themselves in that directory do not count.
 package network
 
 import (
