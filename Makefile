@@ -21,7 +21,7 @@ PACKAGES := ./...
 RUN      ?= .
 
 # What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
-NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd
+NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd strace iptables containernetworking-plugins libseccomp-dev gcc libc6-dev
 NEED_VM   := qemu-system-x86 busybox-static kmod
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
 
