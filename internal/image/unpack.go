@@ -139,6 +139,12 @@ func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
 	}
 	dir, base := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
+	switch {
+	case strings.HasPrefix(dir, whiteoutMeta) || strings.Contains(dir, "/"+whiteoutMeta):
+		return nil
+	case strings.HasPrefix(dir, whiteoutPrefix) || strings.Contains(dir, "/"+whiteoutPrefix):
+		return errors.New("name below a whiteout")
+	}
 	parent, err := u.open(dir)
 	if err != nil {
 		return err
