@@ -30,7 +30,7 @@ keys leave it running; the exit code is the process' own.`,
 			if err != nil {
 				return err
 			}
-			c, err := box.Container(container)
+			c, err := a.container(box, container)
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ func (a *app) tree(namespace, container, word string) (*sandbox.Tree, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := box.Container(container)
+	c, err := a.container(box, container)
 	if err != nil {
 		return nil, "", err
 	}

@@ -66,7 +66,7 @@ func (a *app) exec(cmd *cobra.Command, word string, args []string, f execFlags) 
 	if err != nil {
 		return err
 	}
-	c, err := box.Container(f.container)
+	c, err := a.container(box, f.container)
 	if err != nil {
 		return err
 	}

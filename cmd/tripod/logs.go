@@ -101,7 +101,7 @@ func (a *app) logs(ctx context.Context, box *sandbox.Sandbox, f logFlags) error 
 	if err != nil {
 		return err
 	}
-	containers, err := chosen(box, f)
+	containers, err := a.chosen(box, f)
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func (a *app) logs(ctx context.Context, box *sandbox.Sandbox, f logFlags) error 
 }
 
 // chosen are the containers that the words mean.
-func chosen(box *sandbox.Sandbox, f logFlags) ([]corev1.Container, error) {
+func (a *app) chosen(box *sandbox.Sandbox, f logFlags) ([]corev1.Container, error) {
 	if f.all {
 		if f.container != "" {
 			return nil, misuse("leave out one of them", "cannot use -c with --all-containers")
 		}
 		return append(append([]corev1.Container{}, box.Pod.Spec.InitContainers...), box.Pod.Spec.Containers...), nil
 	}
-	c, err := box.Container(f.container)
+	c, err := a.container(box, f.container)
 	return []corev1.Container{c}, err
 }
 

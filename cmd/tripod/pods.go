@@ -125,3 +125,12 @@ func podExitCode(pod *corev1.Pod) int {
 	}
 	return 0
 }
+
+// container is the container that a word means; without one it is the Pod's first, which is said when there are others.
+func (a *app) container(box *sandbox.Sandbox, word string) (corev1.Container, error) {
+	c, err := box.Container(word)
+	if err == nil && word == "" && len(box.Pod.Spec.Containers) > 1 {
+		err = a.say("container %s of Pod %s; -c chooses another", c.Name, box)
+	}
+	return c, err
+}

@@ -50,6 +50,8 @@ cannot be executed, 127 that it is not there, 128+N that signal N ended it.`,
 	// docker run has -h for the host name.
 	cmd.Flags().Bool("help", false, "help for run")
 	f.bind(cmd.Flags())
+	f.fetch.bind(cmd)
+	f.fetch.bindRegistry(cmd)
 	return cmd
 }
 
@@ -70,7 +72,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags, args []string) error {
 	if err := e.Sweep(ctx); err != nil {
 		a.complain(err)
 	}
-	images, err := a.ensure(ctx, e, pods, f.quiet)
+	images, err := a.ensure(ctx, e, pods, f.fetch)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -119,7 +121,7 @@ func (a *app) wanted(cmd *cobra.Command, f runFlags, args []string) ([]*corev1.P
 }
 
 // withManifest are the flags of run that mean something for Pods of a manifest.
-const withManifest = " file detach quiet detach-keys root run-root log-level "
+const withManifest = " file detach quiet root run-root log-level authfile cert-dir tls-verify platform "
 
 // onlyWithImage refuses flags that speak of an image's container beside a manifest, which says all that itself.
 func onlyWithImage(cmd *cobra.Command) error {

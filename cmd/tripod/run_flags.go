@@ -11,7 +11,7 @@ type runFlags struct {
 	detach, remove  bool
 	stdin, tty      bool
 	detachKeys      string
-	quiet           bool
+	fetch           pullFlags
 
 	env, envFile            []string
 	volume, mount, tmpfs    []string
@@ -46,7 +46,6 @@ func (f *runFlags) bind(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.stdin, "interactive", "i", false, "keep stdin open")
 	flags.BoolVarP(&f.tty, "tty", "t", false, "give it a terminal")
 	flags.StringVar(&f.detachKeys, "detach-keys", defaultDetachKeys, "keys that leave it running")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
 
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set a variable: NAME=VALUE, or NAME to pass ours on")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "read variables from a file, one NAME=VALUE a line")

@@ -166,7 +166,7 @@ func (r *runner) attend(p *engine.Prepared, show *logWriter, styles map[string]l
 		for _, c := range s.Containers {
 			if c.State == life.Exited && c.Message != "" && !failed[c.Name] && c.StartedAt.IsZero() {
 				failed[c.Name] = true
-				_ = r.say("tripod: %s", c.Message)
+				r.complain(&engine.StartError{Pod: p.String(), Container: c.Name, Message: c.Message})
 			}
 		}
 		return nil

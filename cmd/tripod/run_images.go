@@ -9,10 +9,11 @@ import (
 	"tripod/internal/image"
 )
 
-// ensure brings the Pods' images here, and shows how far they are.
-func (a *app) ensure(ctx context.Context, e *engine.Engine, pods []*corev1.Pod, quiet bool) (engine.Images, error) {
-	bars := newProgress(a.err, quiet)
-	defer bars.close()
-	e.Progress = func(string) image.Progress { return bars }
+// ensure brings the Pods' images here and shows how.
+func (a *app) ensure(ctx context.Context, e *engine.Engine, pods []*corev1.Pod, f pullFlags) (engine.Images, error) {
+	pull, shown := f.options(a)
+	defer shown.close()
+	e.Pull = pull
+	e.Progress = func(string) image.Progress { return shown }
 	return e.Ensure(ctx, pods)
 }

@@ -17,7 +17,8 @@ type terminal struct {
 	streams keeper.Streams
 	size    keeper.Size
 	restore func() // puts our own terminal back; may be called twice
-	left    context.Context
+	left    context.Context // ends when the detach keys are typed, or with leave
+	leave   context.CancelFunc
 }
 
 // terminal makes our streams ready. With a terminal of its own for the process, ours becomes raw, its changes of size are
@@ -25,7 +26,7 @@ type terminal struct {
 func (a *app) terminal(stdin, tty bool, keys []byte) (*terminal, error) {
 	t := &terminal{streams: keeper.Streams{Stdout: a.out, Stderr: a.err}, restore: func() {}}
 	left, leave := context.WithCancel(context.Background())
-	t.left = left
+	t.left, t.leave = left, leave
 	if stdin {
 		t.streams.Stdin = a.in
 	}
@@ -54,7 +55,7 @@ func (a *app) terminal(stdin, tty bool, keys []byte) (*terminal, error) {
 	resize <- t.size
 	t.streams.Resize = resize
 	if stdin && len(keys) > 0 {
-		t.streams.Stdin = &detachReader{in: a.in, keys: keys, detached: leave}
+		t.streams.Stdin = &detachReader{in: a.in, keys: keys, detached: t.leave}
 	}
 	t.restore = sync.OnceFunc(func() {
 		signal.Stop(changed)

@@ -17,10 +17,7 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string {
-	if e.Message == "" {
-		return fmt.Sprintf("cannot start container %s of Pod %s", e.Container, e.Pod)
-	}
-	return fmt.Sprintf("Pod %s: %s", e.Pod, e.Message)
+	return fmt.Sprintf("cannot start container %s in Pod %s: %s", e.Container, e.Pod, e.Message)
 }
 
 // Begin starts the Pod's containers and returns when each has begun, or a StartError when one cannot. A container that

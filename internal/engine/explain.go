@@ -13,7 +13,6 @@ import (
 	"tripod/internal/bundle"
 	"tripod/internal/container"
 	"tripod/internal/image"
-	"tripod/internal/keeper"
 	"tripod/internal/life"
 	"tripod/internal/plan"
 	"tripod/internal/record"
@@ -42,19 +41,23 @@ func (e *Engine) Explain(ctx context.Context, box *sandbox.Sandbox) (*Explained,
 	if err != nil {
 		return nil, err
 	}
-	x := &Explained{Pod: pod}
-	l, err := keeper.ReadLife(box.Dir())
+	state, err := box.Observe(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot explain Pod %s: %w", box, err)
+		return nil, err
 	}
-	x.Life = *l
-	for _, c := range l.Containers {
+	x := &Explained{Pod: pod, Life: state.Life}
+	for _, c := range x.Life.Containers {
 		one := ExplainedContainer{Name: c.Name, Spec: &specs.Spec{}}
 		if err := record.Get(filepath.Join(c.Bundle, "config.json"), one.Spec); err != nil {
 			return nil, fmt.Errorf("cannot explain Pod %s: %w", box, err)
 		}
 		if err := record.Get(filepath.Join(c.Bundle, "rootfs.json"), &one.Root); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("cannot explain Pod %s: %w", box, err)
+		}
+		for _, r := range state.Containers {
+			if r.Name == c.Name {
+				one.Root = sandbox.RootOf(c.Bundle, one.Root, r.Attempt)
+			}
 		}
 		x.Containers = append(x.Containers, one)
 	}
@@ -142,10 +145,8 @@ func (e *Engine) imagine(c *corev1.Container, images Images, in bundle.Input) (E
 		return one, err
 	}
 	dir := filepath.Join(e.Host.Writable(in.Pod.UID), c.Name)
-	one.Root = plan.Rootfs{
-		Lower: lower, Upper: filepath.Join(dir, "upper", "0"), Work: filepath.Join(dir, "work", "0"),
-		Mountpoint: filepath.Join(e.Host.Dir(in.Pod.UID), "containers", c.Name, "rootfs"),
-	}
+	root := plan.Rootfs{Lower: lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	one.Root = sandbox.RootOf(filepath.Join(e.Host.Dir(in.Pod.UID), "containers", c.Name), root, 0)
 	return one, nil
 }
 

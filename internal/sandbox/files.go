@@ -114,3 +114,15 @@ func (s *Sandbox) SubPaths(c *corev1.Container) (map[int]string, error) {
 	}
 	return found, nil
 }
+
+// RootOf is the root of one attempt at a container, as its keeper makes it of rootfs.json.
+func RootOf(dir string, root plan.Rootfs, attempt int) plan.Rootfs {
+	if root.Path == "" && root.Mountpoint == "" {
+		root.Mountpoint = filepath.Join(dir, "rootfs")
+	}
+	if root.Upper != "" {
+		number := strconv.Itoa(attempt)
+		root.Upper, root.Work = filepath.Join(root.Upper, number), filepath.Join(root.Work, number)
+	}
+	return root
+}

@@ -164,30 +164,26 @@ func (s *Sandbox) Dir() string { return s.Host.Dir(s.Pod.UID) }
 
 func (s *Sandbox) file(name string) string { return filepath.Join(s.Dir(), name) }
 
-// ContainerError says that a Pod has no such container, or that one must be named.
+// ContainerError says that a Pod has no such container.
 type ContainerError struct {
 	Pod, Name string
 	Names     []string
 }
 
 func (e *ContainerError) Error() string {
-	if e.Name == "" {
-		return fmt.Sprintf("cannot choose a container of Pod %s: it has %d", e.Pod, len(e.Names))
-	}
 	return fmt.Sprintf("cannot find container %s in Pod %s", e.Name, e.Pod)
 }
 
 // Hint names the containers.
-func (e *ContainerError) Hint() string { return "give -c with one of " + strings.Join(e.Names, ", ") }
+func (e *ContainerError) Hint() string { return "it has " + strings.Join(e.Names, ", ") }
 
-// Container is the container that a word means: "" is the Pod's only main container, or the one that kubectl's
-// annotation chooses.
+// Container is the container that a word means: "" is the one that kubectl's annotation chooses, or the first main one.
 func (s *Sandbox) Container(word string) (corev1.Container, error) {
 	spec := s.Pod.Spec
 	if word == "" {
 		word = s.Pod.Annotations["kubectl.kubernetes.io/default-container"]
 	}
-	if word == "" && len(spec.Containers) == 1 {
+	if word == "" {
 		return spec.Containers[0], nil
 	}
 	var names []string

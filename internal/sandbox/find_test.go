@@ -71,7 +71,7 @@ func TestContainer(t *testing.T) {
 		{two, "b", "b", ""},
 		{two, "first", "first", ""},
 		{chosen, "", "b", ""},
-		{two, "", "", "cannot choose a container of Pod two: it has 3"},
+		{two, "", "a", ""},
 		{one, "z", "", "cannot find container z in Pod one"},
 	} {
 		got, err := c.s.Container(c.word)

@@ -126,12 +126,12 @@ func (s *Sandbox) ranges() []idRange {
 	return s.ids
 }
 
-// IDs map a range of its own to a container of a Pod whose containers have a user namespace each; nil in other Pods.
+// IDs map the ids of a container's user namespace: the Pod's, or its own; nil where it has the host's.
 func (s *Sandbox) IDs(container string) []specs.LinuxIDMapping {
-	if s.Pod.Annotations[manifest.AnnotationUserNS] == "" {
-		return nil
-	}
 	ranges := s.ranges()
+	if s.Pod.Annotations[manifest.AnnotationUserNS] == "" && len(ranges) > 0 {
+		return ranges[0].mapping()
+	}
 	for i, c := range slices.Concat(s.Pod.Spec.InitContainers, s.Pod.Spec.Containers) {
 		if c.Name == container && i < len(ranges) {
 			return ranges[i].mapping()

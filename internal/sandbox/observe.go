@@ -60,18 +60,18 @@ func (s *Sandbox) ask(ctx context.Context) (State, error) {
 func (s *Sandbox) Keeper() (*keeper.Client, error) {
 	client, err := keeper.Dial(s.Dir())
 	if errors.Is(err, keeper.ErrNoKeeper) {
-		return nil, &EndedError{Pod: s.String()}
+		return nil, &EndedError{}
 	}
 	return client, err
 }
 
 // EndedError says that a Pod runs no more.
-type EndedError struct{ Pod string }
+type EndedError struct{}
 
-func (e *EndedError) Error() string { return fmt.Sprintf("Pod %s is not running", e.Pod) }
+func (*EndedError) Error() string { return "the Pod is not running" }
 
 // Unwrap makes it keeper.ErrNoKeeper.
-func (e *EndedError) Unwrap() error { return keeper.ErrNoKeeper }
+func (*EndedError) Unwrap() error { return keeper.ErrNoKeeper }
 
 // Attempt is the number of a container's newest run that has begun, for its log.
 func (s *Sandbox) Attempt(container string) int {

@@ -94,10 +94,30 @@ func (s *Sandbox) bury(ctx context.Context) error {
 	if !errors.Is(err, keeper.ErrNoKeeper) {
 		return err
 	}
-	if _, err := keeper.Bury(s.Host.RunRoot, string(s.Pod.UID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return s.inter(ctx)
+}
+
+// leaveTime bounds how long a keeper that has told its end takes to leave.
+const leaveTime = 10 * time.Second
+
+// inter cleans up after a keeper that is dead or about to leave.
+func (s *Sandbox) inter(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	for {
+		_, err := keeper.Bury(s.Host.RunRoot, string(s.Pod.UID))
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+			return nil
+		case !errors.Is(err, keeper.ErrAlive):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Millisecond):
+		}
 	}
-	return nil
 }
 
 // Release gives the Pod's engine lock back: whoever wants may rule the Pod now.
