@@ -59,7 +59,7 @@ func (c *child) make() (err error) {
 			c.undo()
 		}
 	}()
-	spec, err := c.spec()
+	spec, err := readSpec(c.def.Bundle)
 	if err != nil {
 		return err
 	}
@@ -97,14 +97,15 @@ func (c *child) make() (err error) {
 	return c.box.Start()
 }
 
-// spec reads the container's config.json. It is not kept: what is read once in an hour costs less to read again.
-func (c *child) spec() (*specs.Spec, error) {
+// readSpec reads a container's config.json. It is not kept: what is read once in an hour costs less to read again.
+func readSpec(bundle string) (*specs.Spec, error) {
 	var spec specs.Spec
-	if err := record.Get(filepath.Join(c.def.Bundle, "config.json"), &spec); err != nil {
+	path := filepath.Join(bundle, "config.json")
+	if err := record.Get(path, &spec); err != nil {
 		return nil, err
 	}
 	if spec.Process == nil || spec.Linux == nil {
-		return nil, fmt.Errorf("config.json of container %s has no process or no linux part", c.def.Name)
+		return nil, fmt.Errorf("%s has no process or no linux part", path)
 	}
 	return &spec, nil
 }

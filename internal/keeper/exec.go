@@ -25,6 +25,11 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	case c == nil || !c.alive:
 		return fmt.Errorf("cannot exec in container %s: it does not run", name)
 	}
+	// The process is made beside the loop, and the container may end meanwhile: it has a descriptor of its own.
+	pidfd, err := unix.FcntlInt(c.box.PidFD.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
 	cfg := container.ExecConfig{Unconfined: e.Privileged}
 	for i, fd := range stdio {
 		if fd >= 0 {
@@ -35,13 +40,9 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	conn.settle()
 	k.making++
 	rise()
+	in := place{c.id(), c.box.Pid, os.NewFile(uintptr(pidfd), "pidfd"), c.group(), c.ground.host, c.def.Bundle}
 	go func() {
-		p, err := c.exec(cfg, e)
-		for _, f := range cfg.Stdio {
-			if f != nil {
-				f.Close()
-			}
-		}
+		p, err := in.exec(cfg, e)
 		k.loop.post(func() {
 			k.making--
 			k.executed(conn, name, p, err, e.Kill)
@@ -51,14 +52,31 @@ func (k *keep) exec(conn *conn, name string, e *execution, stdio [3]int) error {
 	return nil
 }
 
-// exec makes the process. Off the loop, it uses nothing of the child that changes while it runs.
-func (c *child) exec(cfg container.ExecConfig, e *execution) (*container.Process, error) {
-	spec, err := c.spec()
+// place is where an exec's process goes: what is needed of a container beside the loop.
+type place struct {
+	id     string
+	pid    int
+	pidfd  *os.File
+	cgroup string
+	host   container.Host
+	bundle string
+}
+
+// exec makes the process, and closes what it was given.
+func (in *place) exec(cfg container.ExecConfig, e *execution) (*container.Process, error) {
+	defer func() {
+		for _, f := range append(cfg.Stdio[:], in.pidfd) {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	spec, err := readSpec(in.bundle)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Process = e.process(spec.Process)
-	return container.Adopt(c.id(), c.box.Pid, c.box.PidFD, c.group(), c.ground.host, spec).Exec(cfg)
+	return container.Adopt(in.id, in.pid, in.pidfd, in.cgroup, in.host, spec).Exec(cfg)
 }
 
 // executed tells a client of its process, and later of its end.

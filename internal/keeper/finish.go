@@ -58,6 +58,11 @@ func (k *keep) mendPause() {
 	if shared && len(k.children) > 0 {
 		return
 	}
+	if k.making > 0 {
+		// A container that is being made joins the namespaces that are held now.
+		k.loop.after(10*time.Millisecond, k.mendPause)
+		return
+	}
 	if f := p.held["pid"]; f != nil {
 		f.Close()
 		delete(p.held, "pid")

@@ -87,7 +87,6 @@ func Keep(dir string) error {
 	if err != nil {
 		return err
 	}
-	k.tidy()
 	return k.loop.run()
 }
 

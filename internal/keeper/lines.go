@@ -75,6 +75,7 @@ func (l *lines) flush(now time.Time, scratch []byte, write func([]byte)) []byte 
 	var stamp [len(logTime)]byte
 	scratch = l.entry(scratch[:0], now.UTC().AppendFormat(stamp[:0], logTime), 'P', nil)
 	write(scratch)
+	l.tail = nil
 	return scratch[:0]
 }
 
@@ -86,9 +87,6 @@ func (l *lines) entry(dst, when []byte, tag byte, more []byte) []byte {
 	dst = append(dst, ' ', tag, ' ')
 	dst = append(dst, l.tail...)
 	dst = append(dst, more...)
-	if cap(l.tail) > 1<<10 {
-		l.tail = nil
-	}
 	l.tail = l.tail[:0]
 	return append(dst, '\n')
 }

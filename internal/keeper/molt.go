@@ -142,14 +142,8 @@ func (k *keep) molt() error {
 	}
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "GOMAXPROCS=") })
 	env = append(env, "GOMAXPROCS=1", moltEnv+"="+strconv.Itoa(state))
-	// SIGTERM stops the Pod. One that comes before the new program listens must wait, not end it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	term := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTERM - 1)}}
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &term, nil); err != nil {
-		return os.NewSyscallError("sigprocmask", err)
-	}
-	defer func() { _ = unix.PthreadSigmask(unix.SIG_UNBLOCK, &term, nil) }()
+	// A SIGTERM in the two milliseconds until the new program listens ends the keeper as SIGKILL would: the Go runtime
+	// takes it off every mask at its start. Bury is for that.
 	return syscall.Exec("/proc/self/exe", os.Args, env)
 }
 

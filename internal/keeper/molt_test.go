@@ -96,7 +96,7 @@ func TestMolt(t *testing.T) {
 	p.finished()
 }
 
-// A stop that meets a keeper while it molts is not lost.
+// A keeper that has molted still stops its Pod on SIGTERM.
 func TestMoltAndTerm(t *testing.T) {
 	p := newPod(t, nil).spawn()
 	p.life.RestartPolicy = life.Always
@@ -105,6 +105,9 @@ func TestMoltAndTerm(t *testing.T) {
 	p.apply()
 	p.running("a")
 	p.molted()
+	if _, err := p.Status(p.ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Kill(p.Hello().Pid, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,9 @@ func (k *keep) apply(l *life.Life) error {
 		k.records = append(k.records, r)
 	}
 	for _, c := range k.children {
-		c.def = l.Containers[find(l, c.def.Name)]
+		if c.alive { // one that is being made is made as it was to be
+			c.def = l.Containers[find(l, c.def.Name)]
+		}
 	}
 	k.step()
 	k.changed(false)
@@ -177,7 +179,6 @@ func (k *keep) made(c *child, err error) {
 	if c.layers != "" && c.attempt > 0 {
 		go forgetLayers(c.layers, c.attempt)
 	}
-	k.tidy()
 }
 
 // begin watches a container that has just started.
@@ -385,6 +386,7 @@ func (k *keep) status() *Status {
 // changed records the status and then tells it. An end is recorded durably, a beginning needs not be: after a power cut
 // there is no process that it could speak of.
 func (k *keep) changed(durable bool) {
+	k.tidy()
 	put := record.PutFast
 	if durable {
 		put = record.Put
