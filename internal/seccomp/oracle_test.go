@@ -321,6 +321,21 @@ func show(p *specs.LinuxSeccomp) string {
 	return string(text)
 }
 
+// Each call that socketcall and ipc carry is found in them under libseccomp's number.
+func TestCarried(t *testing.T) {
+	o := newOracle(t)
+	p := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86}}
+	for i, r := range table {
+		if _, _, ok := family("386")[0].carrier(&r); ok {
+			p.Syscalls = append(p.Syscalls, specs.LinuxSyscall{Names: []string{r.name}, Action: specs.ActErrno, ErrnoRet: ptr(uint(i))})
+		}
+	}
+	if len(p.Syscalls) < 30 {
+		t.Errorf("only %d calls are carried", len(p.Syscalls))
+	}
+	compare(t, o, "carried calls", p, "amd64")
+}
+
 // Random profiles: what libseccomp makes of them, this package does too. A call has either one rule with any number
 // of conditions or several that ask whether the same argument equals a value. libseccomp 2.5.4 gets other mixtures
 // wrong: of "argument < 0x7e020000" and "argument <= 0x8000000000000001" it has none hold for 0xffffffff.
