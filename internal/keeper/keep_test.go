@@ -305,39 +305,6 @@ func TestQuit(t *testing.T) {
 	}
 }
 
-func TestBury(t *testing.T) {
-	p := newPod(t, nil).spawn()
-	p.life.RestartPolicy = life.Always
-	p.container("i1", "true", nil)
-	p.container("a", "sleep 1000", nil).apply()
-	s := p.running("a")
-	if _, err := Bury(p.run, p.box.UID); err == nil {
-		t.Fatal("buried a keeper that lives")
-	}
-	if err := unix.Kill(p.Hello().Pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	p.wait("the keeper is dead", func() bool { return !Alive(p.dir) })
-	buried, err := Bury(p.run, p.box.UID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r := buried.Container("a"); r.State != life.Exited || r.ExitCode != 137 || r.Reason != life.ReasonStatusUnknown {
-		t.Errorf("a: %+v", r)
-	}
-	for _, pid := range []int{s.Container("a").Pid, s.Pause.Pid} {
-		if alive(pid) {
-			t.Errorf("process %d lives", pid)
-		}
-	}
-	// The next keeper goes on where the records end.
-	p.spawn().apply()
-	s = p.running("a")
-	if r := s.Container("a"); r.Attempt != 1 || r.Last == nil || r.Last.ExitCode != 137 || s.Container("i1").Attempt != 1 {
-		t.Errorf("after the burial: %+v", s.Containers)
-	}
-}
-
 func TestSpawnFails(t *testing.T) {
 	for name, change := range map[string]func(*Sandbox){
 		"sysctl":  func(s *Sandbox) { s.Sysctls = map[string]string{"net.no.such": "1"} },
