@@ -161,6 +161,8 @@ func (d *download) read(p []byte) (int, error) {
 			return n, nil // err comes back with the next read
 		case err == nil:
 			continue
+		case errors.Is(err, registry.ErrTooLarge):
+			return 0, err
 		case errors.Is(err, io.EOF) && (d.desc.Size <= 0 || d.got == d.desc.Size):
 			return 0, io.EOF
 		case errors.Is(err, io.EOF):

@@ -75,7 +75,8 @@ func tarOf(t testing.TB, entries ...entry) []byte {
 
 func layerOf(t testing.TB, raw []byte, options ...tarball.LayerOption) v1.Layer {
 	t.Helper()
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }, options...)
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+	l, err := tarball.LayerFromOpener(open, append([]tarball.LayerOption{tarball.WithMediaType(types.OCILayer)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

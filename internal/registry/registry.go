@@ -31,6 +31,9 @@ import (
 // ErrStalled says that a registry sent nothing for Options.Idle.
 var ErrStalled = errors.New("registry stalled")
 
+// ErrTooLarge says that a blob has more bytes than its manifest says.
+var ErrTooLarge = errors.New("blob is larger than its manifest says")
+
 // Options says how registries are reached. The zero value is right: what the host's files say.
 type Options struct {
 	RegistriesConf string        // instead of /etc/containers/registries.conf
@@ -158,7 +161,7 @@ func (s *Source) Blob(ctx context.Context, desc ocispec.Descriptor, offset int64
 		}
 		idle.stop()
 		cancel(nil)
-		return nil, fmt.Errorf("cannot fetch blob %s of image %s: %w", desc.Digest, s.ref, explain(err))
+		return nil, fmt.Errorf("cannot fetch blob %s: %w", desc.Digest, explain(err))
 	}
 	left := desc.Size - offset
 	if desc.Size <= 0 {
@@ -228,7 +231,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.idle.pat()
 	if r.left -= int64(n); r.left < 0 {
-		return 0, fmt.Errorf("blob %s is larger than the %d bytes its manifest says", r.desc.Digest, r.desc.Size)
+		return 0, fmt.Errorf("%w: %s, more than %d bytes", ErrTooLarge, r.desc.Digest, r.desc.Size)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(r.ctx); cause != nil {
