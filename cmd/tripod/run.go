@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -60,6 +61,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	slog.Debug("input is read", "pods", len(pods))
 	if err := sandbox.Privileged(); err != nil {
 		return err
 	}
@@ -72,10 +74,12 @@ func (a *app) run(cmd *cobra.Command, f runFlags, args []string) error {
 	if err := e.Sweep(ctx); err != nil {
 		a.complain(err)
 	}
+	slog.Debug("leftovers are swept")
 	images, err := a.ensure(ctx, e, pods, f.fetch)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
+	slog.Debug("images are here", "images", len(images))
 	r := &runner{app: a, engine: e, flags: f, images: images}
 	switch {
 	case f.detach:

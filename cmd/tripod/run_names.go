@@ -227,5 +227,5 @@ func (p *podMaker) annotate(name, value string) {
 	p.pod.Annotations[name] = value
 }
 
-func yes() *bool             { t := true; return &t }
+func yes() *bool            { t := true; return &t }
 func number(n int64) *int64 { return &n }

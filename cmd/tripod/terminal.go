@@ -16,7 +16,7 @@ import (
 type terminal struct {
 	streams keeper.Streams
 	size    keeper.Size
-	restore func() // puts our own terminal back; may be called twice
+	restore func()          // puts our own terminal back; may be called twice
 	left    context.Context // ends when the detach keys are typed, or with leave
 	leave   context.CancelFunc
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"tripod/internal/keeper"
 	"tripod/internal/life"
@@ -40,6 +41,7 @@ func (e *Engine) Begin(ctx context.Context, p *Prepared) error {
 		return nil
 	})
 	if errors.Is(err, errReached) {
+		slog.Debug("containers have begun", "pod", p.String())
 		return nil
 	}
 	if err == nil || errors.Is(err, keeper.ErrNoKeeper) {

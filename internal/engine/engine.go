@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,11 +59,13 @@ func (e *Engine) Prepare(ctx context.Context, pod *corev1.Pod, images Images, o 
 	if err != nil {
 		return nil, err
 	}
+	slog.Debug("sandbox is there", "pod", box.String())
 	l, err := e.furnish(box, images, o.OnOrphan)
 	if err != nil {
 		err = fmt.Errorf("cannot run Pod %s: %w", box, err)
 		return nil, errors.Join(err, e.Remove(context.WithoutCancel(ctx), box, true))
 	}
+	slog.Debug("bundles are there", "pod", box.String())
 	return &Prepared{box, l}, nil
 }
 

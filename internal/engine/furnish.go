@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"tripod/internal/bundle"
@@ -40,18 +41,26 @@ func (e *Engine) furnish(box *sandbox.Sandbox, images Images, onOrphan string) (
 	if err != nil {
 		return life.Life{}, err
 	}
-	places := map[string]bundle.Place{}
 	in := bundle.Input{
 		Pod: box.Pod, Node: node, IPs: ips, Namespaces: box.Namespaces(), Files: files, Volumes: box.Volumes.Paths(),
 		DefaultSeccomp: profile.Default, LocalSeccomp: localSeccomp,
 	}
-	for _, containers := range [][]corev1.Container{box.Pod.Spec.InitContainers, box.Pod.Spec.Containers} {
-		for i := range containers {
-			c := &containers[i]
-			if places[c.Name], err = e.container(box, c, images[c.Image], in); err != nil {
-				return life.Life{}, err
-			}
-		}
+	// Each container is written by a goroutine of its own: most of it is waiting for the disk.
+	containers := slices.Concat(box.Pod.Spec.InitContainers, box.Pod.Spec.Containers)
+	made := make([]bundle.Place, len(containers))
+	var group errgroup.Group
+	for i := range containers {
+		group.Go(func() (err error) {
+			made[i], err = e.container(box, &containers[i], images[containers[i].Image], in)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return life.Life{}, err
+	}
+	places := map[string]bundle.Place{}
+	for i, c := range containers {
+		places[c.Name] = made[i]
 	}
 	return bundle.Life(box.Pod, onOrphan, func(c *corev1.Container) bundle.Place { return places[c.Name] }), nil
 }

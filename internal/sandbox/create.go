@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -52,10 +53,12 @@ func Create(ctx context.Context, h Host, pod *corev1.Pod) (_ *Sandbox, err error
 		return nil, err
 	}
 	u.add(func() error { return s.bury(context.WithoutCancel(ctx)) })
+	slog.Debug("folder and volumes are there", "pod", s.String())
 	client, err := keeper.Spawn(h.Keeper, s.Dir())
 	if err != nil {
 		return nil, fmt.Errorf("cannot run Pod %s: %w", s, err)
 	}
+	slog.Debug("keeper is ready", "pod", s.String(), "pid", client.Hello().Pid)
 	s.pause, s.keeper = client.Hello().Pause, client.Hello().Process
 	u.add(func() error { return network.Detach(context.WithoutCancel(ctx), h.network(), string(pod.UID)) })
 	if err := s.connect(ctx); err != nil {
