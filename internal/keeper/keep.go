@@ -159,13 +159,10 @@ func identity() Identity {
 	return Identity{Version: Version, Binary: os.Args[0], BootID: bootID(), Process: processOf(os.Getpid())}
 }
 
-// settle makes this process one that outlives others: nobody's child, nobody's session, in no cgroup that is killed,
-// frozen or short of memory with its Pod.
+// settle makes this process one that outlives others. Spawn has given it a session, a mount namespace, and a cgroup that
+// is not killed, frozen or short of memory with its Pod.
 func (k *keep) settle() error {
 	unix.Umask(0o022)
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -174,26 +171,9 @@ func (k *keep) settle() error {
 	if err := ownMounts(); err != nil {
 		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("cannot make mounts slaves of the host's: %w", err)
-	}
 	var err error
-	if k.ground, err = look(k.dir, k.sandbox); err != nil {
-		return err
-	}
-	if k.sandbox.KeeperCgroup == "" {
-		return nil
-	}
-	group, err := cgroup.Make(k.ground.host.Cgroup, k.sandbox.KeeperCgroup)
-	if err != nil {
-		return err
-	}
-	for _, y := range k.ground.host.Cgroup.Hierarchies {
-		if err := os.WriteFile(group.Dir(y)+"/cgroup.procs", []byte("0"), 0); err != nil {
-			return fmt.Errorf("cannot enter cgroup of keepers: %w", err)
-		}
-	}
-	return nil
+	k.ground, err = look(k.dir, k.sandbox)
+	return err
 }
 
 // ownMounts refuses to run in the mount namespace of whoever started this process: what comes would change its mounts.

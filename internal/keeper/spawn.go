@@ -9,10 +9,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripod/internal/birth"
+	"tripod/internal/cgroup"
+	"tripod/internal/plan"
+	"tripod/internal/record"
 )
 
 // spawnTime bounds how long a new keeper may take until it is ready.
@@ -29,11 +33,11 @@ func Spawn(binary, dir string) (*Client, error) {
 }
 
 func spawn(binary, dir string) error {
-	program, err := readOnlyProgram(binary)
+	exe, err := readOnlyProgram(binary)
 	if err != nil {
 		return fmt.Errorf("cannot use program %s: %w", binary, err)
 	}
-	defer program.Close()
+	defer exe.Close()
 	const how = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	log, err := os.OpenFile(filepath.Join(dir, logName), how, 0o600)
 	if err != nil {
@@ -50,30 +54,107 @@ func spawn(binary, dir string) error {
 		return err
 	}
 	defer in.Close()
-	// The runtime's own settings. Two threads of Go code are enough. A collection costs more memory than it gives back
-	// to a program so small, which molts instead: only one that cannot, for a long time, collects.
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB"}
-	p, err := os.StartProcess("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), []string{binary, "keep", dir}, &os.ProcAttr{
-		Dir: "/", Env: env, Files: []*os.File{null, log, log, out},
-		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWNS},
+	defer out.Close()
+	child, err := bear(binary, dir, map[string]*os.File{
+		plan.Stdin: null, plan.Stdout: log, plan.Stderr: log, "ready": out, "program": exe,
 	})
-	out.Close()
 	if err != nil {
 		return err
 	}
+	out.Close()
 	// A keeper that ends while its starter lives on is to be no zombie.
-	go func() { _, _ = p.Wait() }()
-	return heed(in, p, log.Name())
+	go func() {
+		_ = again(func() error { return unix.Waitid(unix.P_PIDFD, child.PidFD, nil, unix.WEXITED, nil) })
+		unix.Close(child.PidFD)
+	}()
+	return heed(in, child.PidFD, log.Name())
+}
+
+// bear clones the keeper's process. It enters its cgroups while it has one thread: a process with several is moved only
+// after all of the host's threads have stopped for it, which takes tens of milliseconds for each hierarchy.
+func bear(binary, dir string, files map[string]*os.File) (_ *birth.Child, err error) {
+	var box Sandbox
+	if err := record.Get(filepath.Join(dir, sandboxFile), &box); err != nil {
+		return nil, err
+	}
+	if err := box.check(dir); err != nil {
+		return nil, err
+	}
+	p := &plan.Plan{}
+	given := map[string]int{}
+	for name, f := range files {
+		given[name] = int(f.Fd())
+	}
+	if box.KeeperCgroup != "" {
+		host, err := cgroup.Detect()
+		if err != nil {
+			return nil, err
+		}
+		group, err := cgroup.Make(host, box.KeeperCgroup)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				_ = group.Remove()
+				prune(host, &box)
+			}
+		}()
+		join, err := group.Join()
+		if err != nil {
+			return nil, err
+		}
+		defer join.Close()
+		if join.Unified != nil {
+			p.IntoCgroup = "cgroup:into"
+			given[p.IntoCgroup] = int(join.Unified.Fd())
+		}
+		for i, t := range join.V1 {
+			name := "cgroup:" + strconv.Itoa(i)
+			given[name] = int(t.Fd())
+			p.Steps = append(p.Steps, plan.Step{Name: "join " + t.Name(), Call: plan.Write, Args: []plan.Arg{plan.File(name), plan.Text("0"), plan.Int(1)}})
+		}
+	}
+	p.Steps = append(p.Steps, program([]string{binary, "keep", dir})...)
+	child, err := birth.Start(p, given)
+	if err != nil {
+		return nil, err
+	}
+	return child, child.Run()
+}
+
+// program is how the clone becomes a keeper: in a session and a mount namespace of its own, with nothing but its log and
+// the pipe to tell on.
+func program(argv []string) []plan.Step {
+	// The runtime's own settings. Two threads of Go code are enough. A collection costs more memory than it gives back
+	// to a program so small, which molts instead: only one that cannot, for a long time, collects.
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB"}
+	step := func(name string, call plan.Call, args ...plan.Arg) plan.Step {
+		return plan.Step{Name: name, Call: call, Args: args}
+	}
+	take := func(name string, fd int) plan.Step {
+		return step("take "+name, plan.Dup3, plan.File(name), plan.Int(fd), plan.Int(0))
+	}
+	null := plan.Int(0)
+	return []plan.Step{
+		step("new session", plan.Setsid),
+		step("new mount namespace", plan.Unshare, plan.Int(unix.CLONE_NEWNS)),
+		step("make mounts slaves of the host's", plan.Mount, null, plan.Text("/"), null, plan.Int(unix.MS_REC|unix.MS_SLAVE), null),
+		step("enter /", plan.Chdir, plan.Text("/")),
+		take(plan.Stdin, 0), take(plan.Stdout, 1), take(plan.Stderr, 2), take("ready", readyFD),
+		step("unblock signals", plan.RtSigprocmask, plan.Int(unix.SIG_SETMASK), plan.Bytes(make([]byte, 8)), null, plan.Int(8)),
+		step("execute the keeper", plan.Execveat, plan.File("program"), plan.Text(""), plan.Strings(argv), plan.Strings(env), plan.Int(unix.AT_EMPTY_PATH)),
+	}
 }
 
 // heed waits for a new keeper's one line.
-func heed(in *os.File, p *os.Process, log string) error {
+func heed(in *os.File, pidfd int, log string) error {
 	_ = in.SetReadDeadline(time.Now().Add(spawnTime))
 	line, err := io.ReadAll(io.LimitReader(in, maxRequest))
 	var told ready
 	switch {
 	case err != nil:
-		_ = p.Kill()
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 		return err
 	case len(line) == 0:
 		text, _ := readEnd(unix.AT_FDCWD, log, 4<<10)
