@@ -84,6 +84,7 @@ func newImageRm(a *app) *cobra.Command {
 		Long: `Remove names of images, and with an image's last name what no other image needs. One that
 a container stands on is refused; --force takes its name, and its files go when the
 container is gone.`,
+		Example:           "  tripod image rm busybox nginx:1.25\n  tripod image rm --force app:dev",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeImages,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -126,7 +127,8 @@ func newImagePrune(a *app) *cobra.Command {
 		Short: "Remove what no image and no container uses",
 		Long: `Remove what no image and no container uses, and what killed commands left: unfinished
 downloads and half-made layers. With --all also images that no container stands on.`,
-		Args: cobra.NoArgs,
+		Example: "  tripod image prune\n  tripod image prune --all --force",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			store, err := a.images()
 			if err != nil {
