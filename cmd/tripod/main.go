@@ -166,6 +166,7 @@ func (a *app) prepare() error {
 		return misuse("use debug, info, warn or error", "cannot use --log-level %q: no such level", a.logLevel)
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})))
+	routeLibraryLog()
 	for _, dir := range []*string{&a.root, &a.runRoot} {
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
