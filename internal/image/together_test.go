@@ -56,6 +56,13 @@ func (c *blobCounter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(out, r, "", time.Time{}, bytes.NewReader(whole.Body.Bytes()))
 }
 
+// count is how many bytes of a blob were sent so far.
+func (c *blobCounter) count(d v1.Hash) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent[d.String()]
+}
+
 type cutWriter struct {
 	http.ResponseWriter
 	c    *blobCounter
@@ -121,8 +128,8 @@ func TestTwoPullsShareTheWork(t *testing.T) {
 	for _, l := range layers {
 		d, _ := l.Digest()
 		size, _ := l.Size()
-		if c.sent[d.String()] != size {
-			t.Errorf("blob %s of %d bytes: %d were sent", d, size, c.sent[d.String()])
+		if c.count(d) != size {
+			t.Errorf("blob %s of %d bytes: %d were sent", d, size, c.count(d))
 		}
 	}
 	s, _ := Open(root)
@@ -186,7 +193,7 @@ func testResume(t *testing.T, noRanges bool) {
 	}
 	for i, d := range []v1.Hash{first, second} {
 		size, _ := layers[i].Size()
-		if sent := c.sent[d.String()]; sent != size && !noRanges {
+		if sent := c.count(d); sent != size && !noRanges {
 			t.Errorf("blob %d of %d bytes: %d were sent in both pulls", i, size, sent)
 		}
 	}
@@ -303,8 +310,8 @@ func TestProcessesShareTheWork(t *testing.T) {
 	for _, l := range layers {
 		d, _ := l.Digest()
 		size, _ := l.Size()
-		if c.sent[d.String()] != size {
-			t.Errorf("blob %s of %d bytes: %d were sent", d, size, c.sent[d.String()])
+		if c.count(d) != size {
+			t.Errorf("blob %s of %d bytes: %d were sent", d, size, c.count(d))
 		}
 	}
 	assertClean(t, s)
