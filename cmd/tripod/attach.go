@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ keys leave it running; the exit code is the process' own.`,
 			defer t.restore()
 			exit, err := attach(cmd.Context(), client, c.Name, t, nil)
 			t.restore()
+			if errors.Is(err, errDetached) {
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("cannot attach to container %s of Pod %s: %w", c.Name, box, err)
 			}

@@ -2,9 +2,15 @@ package container
 
 import "tripod/internal/plan"
 
-// Explain is the Plan that Create would spend, with nothing made: what the kernel would be asked to do.
-func Explain(cfg Config) (*plan.Plan, error) {
+// Explain is the Plan that Create would spend, with nothing made: what the kernel would be asked to do. Assumed says what
+// sources of mounts are that are not made yet.
+func Explain(cfg Config, assumed map[string]plan.Kind) (*plan.Plan, error) {
 	facts := cfg.Host.facts(cfg.Spec)
+	for path, kind := range assumed {
+		if facts.Kinds[path] == plan.Missing {
+			facts.Kinds[path] = kind
+		}
+	}
 	facts.ChownStd = cfg.OwnStdio
 	facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
 	if cfg.CgroupPath != "" {

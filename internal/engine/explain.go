@@ -61,7 +61,7 @@ func (e *Engine) Explain(ctx context.Context, box *sandbox.Sandbox) (*Explained,
 		}
 		x.Containers = append(x.Containers, one)
 	}
-	return x, x.compile()
+	return x, x.compile(nil)
 }
 
 // Imagine says what a Pod would be made of. Nothing is made; what only a running Pod has is named in capitals: PAUSE is
@@ -85,6 +85,10 @@ func (e *Engine) Imagine(ctx context.Context, pod *corev1.Pod) (*Explained, erro
 	dir := e.Host.Dir(pod.UID)
 	file := func(name string) string { return filepath.Join(dir, "files", name) }
 	in.Files = bundle.Files{Hosts: file("hosts"), Hostname: file("hostname"), ResolvConf: file("resolv.conf"), Shm: filepath.Join(dir, "shm")}
+	assumed := map[string]plan.Kind{in.Files.Shm: plan.Dir}
+	for _, f := range []string{in.Files.Hosts, in.Files.Hostname, in.Files.ResolvConf} {
+		assumed[f] = plan.Regular
+	}
 	for _, v := range pod.Spec.Volumes {
 		switch {
 		case v.HostPath != nil:
@@ -94,11 +98,12 @@ func (e *Engine) Imagine(ctx context.Context, pod *corev1.Pod) (*Explained, erro
 		default:
 			in.Volumes[v.Name] = filepath.Join(e.Host.Root, "volumes", "UID", v.Name)
 		}
+		assumed[in.Volumes[v.Name]] = plan.Dir
 	}
 	places := map[string]bundle.Place{}
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
-			one, err := e.imagine(&containers[i], images, in)
+			one, err := e.imagine(&containers[i], images, in, assumed)
 			if err != nil {
 				return nil, fmt.Errorf("cannot explain Pod %s: %w", pod.Name, err)
 			}
@@ -111,7 +116,7 @@ func (e *Engine) Imagine(ctx context.Context, pod *corev1.Pod) (*Explained, erro
 		}
 	}
 	x.Life = bundle.Life(pod, life.OrphanStop, func(c *corev1.Container) bundle.Place { return places[c.Name] })
-	return x, x.compile()
+	return x, x.compile(assumed)
 }
 
 func imagined() bundle.Namespaces {
@@ -119,7 +124,7 @@ func imagined() bundle.Namespaces {
 	return bundle.Namespaces{Net: at("net"), IPC: at("ipc"), UTS: at("uts"), PID: at("pid"), User: at("user")}
 }
 
-func (e *Engine) imagine(c *corev1.Container, images Images, in bundle.Input) (ExplainedContainer, error) {
+func (e *Engine) imagine(c *corev1.Container, images Images, in bundle.Input, assumed map[string]plan.Kind) (ExplainedContainer, error) {
 	one := ExplainedContainer{Name: c.Name}
 	img := images[c.Image]
 	in.Container, in.Image = c, img.Config
@@ -130,6 +135,7 @@ func (e *Engine) imagine(c *corev1.Container, images Images, in bundle.Input) (E
 	for i, m := range c.VolumeMounts {
 		if m.SubPath != "" {
 			in.SubPaths[i] = filepath.Join(in.Volumes[m.Name], m.SubPath)
+			assumed[in.SubPaths[i]] = plan.Dir
 		}
 	}
 	var err error
@@ -151,7 +157,7 @@ func (e *Engine) imagine(c *corev1.Container, images Images, in bundle.Input) (E
 }
 
 // compile gives each container its Plan.
-func (x *Explained) compile() error {
+func (x *Explained) compile(assumed map[string]plan.Kind) error {
 	host, err := container.Look()
 	if err != nil {
 		return err
@@ -160,7 +166,7 @@ func (x *Explained) compile() error {
 		c := &x.Containers[i]
 		c.Plan, err = container.Explain(container.Config{
 			ID: c.Name, Spec: c.Spec, Root: c.Root, Host: host, CgroupPath: bundle.CgroupOf(x.Pod) + "/" + c.Name,
-		})
+		}, assumed)
 		if err != nil {
 			return fmt.Errorf("cannot explain container %s: %w", c.Name, err)
 		}
