@@ -76,7 +76,12 @@ func (e *Engine) Remove(ctx context.Context, box *sandbox.Sandbox, force bool) e
 
 // Sweep puts right what killed commands and dead keepers have left.
 func (e *Engine) Sweep(ctx context.Context) error {
-	return e.Host.Sweep(ctx, e.Store.Release, func(box *sandbox.Sandbox) error { return box.Revive(ctx) })
+	err := e.Host.Sweep(ctx, e.Store.Release, func(box *sandbox.Sandbox) error { return box.Revive(ctx) })
+	owners, failed := e.Store.Owners()
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	return e.Host.SweepOrphans(ctx, owners, e.Store.Release)
 }
 
 // Look is the Pod with its status of now.

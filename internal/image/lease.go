@@ -134,3 +134,16 @@ func (s *Store) readLeases() ([]lease, error) {
 	}
 	return out, nil
 }
+
+// Owners are the names of all who lease an image.
+func (s *Store) Owners() ([]string, error) {
+	leases, err := s.readLeases()
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]string, len(leases))
+	for i, l := range leases {
+		owners[i] = l.Owner
+	}
+	return owners, nil
+}

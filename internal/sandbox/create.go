@@ -95,6 +95,9 @@ func (s *Sandbox) claim(u *undo, ground bundle.Sandbox) error {
 		return err
 	}
 	defer lock.Release()
+	if err := s.Host.pair(); err != nil {
+		return err
+	}
 	for _, other := range s.Host.all() {
 		if other.Pod.Name == s.Pod.Name && other.Pod.Namespace == s.Pod.Namespace {
 			return &ExistsError{s.String()}
