@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,6 +42,7 @@ type hostRoot struct {
 	Nodes  []node
 	Mounts []specs.Mount
 	dirs   map[string]bool // directories in Nodes
+	inputs []input         // what was read, as it was before
 }
 
 // host is the image host:/: the programs and libraries of this host, read-only, and nothing of its data.
@@ -48,13 +50,19 @@ func (s *Store) host(rest string) (*Image, error) {
 	if "host:"+rest != hostImage {
 		return nil, fmt.Errorf("cannot open image host:%s: the only host image is host:/ (for a directory use dir:PATH)", rest)
 	}
-	plan, err := planHost("/")
-	if err != nil {
-		return nil, fmt.Errorf("cannot open image host:/: %w", err)
-	}
-	key := plan.digest()
-	if err := s.makeHost(plan, s.snapshotPath(key)); err != nil {
-		return nil, fmt.Errorf("cannot open image host:/: %w", err)
+	key, ok := s.rememberedHost()
+	if !ok {
+		plan, err := planHost("/")
+		if err == nil {
+			key = plan.digest()
+			err = s.makeHost(plan, s.snapshotPath(key))
+		}
+		if err == nil {
+			err = s.rememberHost(plan.inputs, key, time.Now())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot open image host:/: %w", err)
+		}
 	}
 	config := plainConfig()
 	config.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{key}}
@@ -121,6 +129,8 @@ func planHost(root string) (*hostRoot, error) {
 	if err := plan.etc(root); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(plan.inputs, func(a, b input) int { return strings.Compare(a.Path, b.Path) })
+	plan.inputs = slices.Compact(plan.inputs)
 	slices.SortStableFunc(plan.Nodes, func(a, b node) int { return strings.Compare(a.Path, b.Path) })
 	return plan, nil
 }
@@ -146,6 +156,7 @@ func (p *hostRoot) bind(root, name string) {
 
 // programs takes /usr, and /bin, /sbin and /lib*: links where the host has them merged into /usr, binds where it has not.
 func (p *hostRoot) programs(root string) error {
+	p.inputs = append(p.inputs, inputAt(root))
 	p.bind(root, "usr")
 	for _, name := range []string{"bin", "lib", "lib32", "lib64", "libx32", "sbin"} {
 		path := filepath.Join(root, name)
@@ -175,7 +186,7 @@ func (p *hostRoot) programs(root string) error {
 // etc takes the few files and directories of /etc that are no secret and no setting of this host's own services.
 func (p *hostRoot) etc(root string) error {
 	for _, name := range []string{"passwd", "group"} {
-		data, err := readHostFile(filepath.Join(root, "etc", name))
+		data, err := p.read(filepath.Join(root, "etc", name))
 		if err != nil {
 			return err
 		}
@@ -214,6 +225,7 @@ func (p *hostRoot) parents(path string) {
 // copy takes one file: as a link if it is one into what the container sees too, by its content if everybody may read it.
 func (p *hostRoot) copy(root, path string) error {
 	full := filepath.Join(root, path)
+	p.inputs = append(p.inputs, inputAt(filepath.Dir(full))) // tells of a link that changes
 	if target, err := os.Readlink(full); err == nil {
 		resolved := target
 		if !filepath.IsAbs(target) {
@@ -227,7 +239,7 @@ func (p *hostRoot) copy(root, path string) error {
 			}
 		}
 	}
-	data, err := readHostFile(full)
+	data, err := p.read(full)
 	if err != nil {
 		return err
 	}
@@ -239,9 +251,11 @@ func (p *hostRoot) copy(root, path string) error {
 func (p *hostRoot) tree(root, dir string) error {
 	return filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
+			p.inputs = append(p.inputs, inputAt(path))
 			return nil
 		}
 		if err != nil || entry.IsDir() {
+			p.inputs = append(p.inputs, inputAt(path))
 			return err
 		}
 		rel, err := filepath.Rel(root, path)
@@ -250,6 +264,12 @@ func (p *hostRoot) tree(root, dir string) error {
 		}
 		return p.copy(root, rel)
 	})
+}
+
+// read is readHostFile, and notes what was read.
+func (p *hostRoot) read(path string) ([]byte, error) {
+	p.inputs = append(p.inputs, inputAt(path))
+	return readHostFile(path)
 }
 
 // readHostFile reads a small regular file that everybody may read; anything else is nil and no error.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // fakeHost is a host with unmerged /usr and things that must not be taken.
@@ -155,4 +156,48 @@ func openStore(t *testing.T) *Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func TestHostIsRememberedUntilItChanges(t *testing.T) {
+	later := time.Now().Add(time.Hour)
+	for _, change := range []struct {
+		name string
+		do   func(root string) error
+	}{
+		{"a file", func(root string) error { return os.WriteFile(root+"/etc/ld.so.conf", []byte("new"), 0o644) }},
+		{"a new file", func(root string) error { return os.WriteFile(root+"/etc/nsswitch.conf", nil, 0o644) }},
+		{"a file gone", func(root string) error { return os.Remove(root + "/etc/ssl/certs/a.pem") }},
+		{"a new link", func(root string) error { return os.Symlink("/usr/bin/x", root+"/etc/alternatives/x") }},
+		{"a new directory", func(root string) error { return os.MkdirAll(root+"/etc/pki/tls/certs", 0o755) }},
+		{"a mode", func(root string) error { return os.Chmod(root+"/etc/ssl/certs/private.pem", 0o644) }},
+		{"a new program directory", func(root string) error { return os.Mkdir(root+"/lib64", 0o755) }},
+	} {
+		s, root := openStore(t), fakeHost(t)
+		plan, err := planHost(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := plan.digest()
+		if err := s.makeHost(plan, s.snapshotPath(key)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.rememberHost(plan.inputs, key, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := s.rememberedHost(); ok {
+			t.Error("files that changed only just were remembered")
+		}
+		if err := s.rememberHost(plan.inputs, key, later); err != nil {
+			t.Fatal(err)
+		}
+		if have, ok := s.rememberedHost(); !ok || have != key {
+			t.Errorf("%s: not remembered before the change", change.name)
+		}
+		if err := change.do(root); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := s.rememberedHost(); ok {
+			t.Errorf("%s: remembered after the change", change.name)
+		}
+	}
 }

@@ -74,6 +74,11 @@ func (s *Store) root(img *Image) (Root, []digest.Digest, error) {
 	}
 	var root Root
 	if img.Source == hostImage {
+		if !s.whole(img) { // swept since: it had no lease
+			if _, err := s.host("/"); err != nil {
+				return Root{}, nil, err
+			}
+		}
 		plan := hostRoot{dirs: map[string]bool{}}
 		if err := plan.programs("/"); err != nil {
 			return Root{}, nil, fmt.Errorf("cannot use image %s: %w", hostImage, err)

@@ -125,19 +125,20 @@ func (s *Store) Resolve(ref string, o PullOptions) (*Image, error) {
 		}
 		return s.byNames(ref, []string{name})
 	}
-	all, err := s.labels()
-	if err != nil {
-		return nil, err
-	}
 	refs, nameErr := o.Registry.Candidates(rest)
 	names := make([]string, len(refs))
 	for i, r := range refs {
 		names[i] = canonical(r)
 	}
 	img, err := s.byNames(ref, names)
-	if errors.Is(err, ErrNotFound) {
-		img, err = s.byDigest(ref, refs, all)
+	if !errors.Is(err, ErrNotFound) {
+		return img, err
 	}
+	all, err := s.labels()
+	if err != nil {
+		return nil, err
+	}
+	img, err = s.byDigest(ref, refs, all)
 	if errors.Is(err, ErrNotFound) {
 		img, err = s.byID(ref, all)
 	}

@@ -67,11 +67,6 @@ func mountOverlay(t *testing.T, s *Store, img *Image) string {
 		}
 		options += l
 	}
-	for _, dir := range []string{"upper", "work"} {
-		if err := os.Mkdir(filepath.Join(scratch, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	// A tmpfs can always be an upper directory, whatever holds the temporary directories.
 	if err := unix.Mount("tmpfs", scratch, "tmpfs", 0, ""); err != nil {
 		t.Skipf("cannot mount: %v", err)

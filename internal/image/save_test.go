@@ -1,6 +1,7 @@
 package image
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"io"
@@ -135,5 +136,32 @@ func TestChange(t *testing.T) {
 		if err := Change(&c, line); err == nil {
 			t.Errorf("%q was taken", line)
 		}
+	}
+}
+
+// CVE-2023-25153: an archive's index or config of gigabytes is refused before it is read.
+func TestLoadHugeDocuments(t *testing.T) {
+	for _, name := range []string{"index.json", "manifest.json"} {
+		file := filepath.Join(t.TempDir(), "huge.tar")
+		f, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := tar.NewWriter(f)
+		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: 10 << 30}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(10<<30 + 2048); err != nil { // sparse
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		s := openStore(t)
+		if _, err := s.Load(t.Context(), f, "x", PullOptions{}); err == nil || !strings.Contains(err.Error(), "larger than") {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.Close()
+		assertClean(t, s)
 	}
 }
