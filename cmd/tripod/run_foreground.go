@@ -177,30 +177,26 @@ func (r *runner) attend(p *engine.Prepared, show *logWriter, styles map[string]l
 	return nil
 }
 
+// newLog is how often a container that has no log yet is looked at.
+const newLog = 50 * time.Millisecond
+
 // followAll gives each the lines of all runs of a container, until its Pod has ended.
 func followAll(box *sandbox.Sandbox, container string, each func(sandbox.Line) error) error {
-	const pause = 50 * time.Millisecond
 	for attempt := 0; ; {
-		over := box.Over(container, attempt)
-		err := sandbox.ReadLog(context.Background(), box.Host.Log(box.Pod, container, attempt),
-			sandbox.LogOptions{Follow: func() bool { return box.Over(container, attempt) }}, each)
+		ended, newest := box.Ended(), box.Attempt(container)
+		over := func() bool { return box.Over(container, attempt) }
+		err := sandbox.ReadLog(context.Background(), box.Host.Log(box.Pod, container, attempt), sandbox.LogOptions{Follow: over}, each)
 		switch {
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return err
-		case err == nil && box.Ended():
-			return nil
-		case err == nil, over && box.Attempt(container) > attempt:
-			for box.Attempt(container) == attempt && !box.Ended() {
-				time.Sleep(pause)
-			}
-			if box.Attempt(container) == attempt {
-				return nil
-			}
+		case err == nil:
 			attempt++
-		case over && box.Ended():
-			return nil // it never began
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		case newest > attempt:
+			attempt++ // it never wrote, or its log was removed already
+		case ended:
+			return nil
 		default:
-			time.Sleep(pause)
+			time.Sleep(newLog)
 		}
 	}
 }

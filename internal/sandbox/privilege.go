@@ -40,8 +40,10 @@ func Privileged() error {
 	if seccomped(string(status)) {
 		for _, p := range probes {
 			if err := refused(p.call()); err != nil {
-				return &PrivilegeError{fmt.Sprintf("a seccomp filter refuses %s (%v)", p.name, err),
-					"the container around us needs seccomp=unconfined, as with docker run --privileged"}
+				return &PrivilegeError{
+					fmt.Sprintf("a seccomp filter refuses %s (%v)", p.name, err),
+					"the container around us needs seccomp=unconfined, as with docker run --privileged",
+				}
 			}
 		}
 	}
@@ -146,8 +148,10 @@ func cgroups() error {
 	}
 	for _, y := range host.Hierarchies {
 		if err := unix.Access(y.Mountpoint, unix.W_OK); err != nil {
-			return &PrivilegeError{fmt.Sprintf("cannot write to %s: %v", y.Mountpoint, err),
-				"the cgroup file systems must be writable, as with docker run --privileged --cgroupns host"}
+			return &PrivilegeError{
+				fmt.Sprintf("cannot write to %s: %v", y.Mountpoint, err),
+				"the cgroup file systems must be writable, as with docker run --privileged --cgroupns host",
+			}
 		}
 	}
 	return nil

@@ -82,16 +82,14 @@ func (s *Sandbox) Owner(container string) string { return string(s.Pod.UID) + "_
 func (s *Sandbox) bury(ctx context.Context) error {
 	client, err := keeper.Dial(s.Dir())
 	if err == nil {
-		if _, err := keeper.ReadLife(s.Dir()); errors.Is(err, fs.ErrNotExist) {
+		_, unborn := keeper.ReadLife(s.Dir())
+		if errors.Is(unborn, fs.ErrNotExist) {
 			err = client.Quit(ctx)
 		} else {
 			err = client.Stop(ctx, 0)
 		}
-		if err == nil {
-			return nil
-		}
 	}
-	if !errors.Is(err, keeper.ErrNoKeeper) {
+	if err != nil && !errors.Is(err, keeper.ErrNoKeeper) {
 		return err
 	}
 	return s.inter(ctx)
