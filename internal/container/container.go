@@ -90,7 +90,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	given := newFiles()
 	defer given.close()
 	facts := cfg.Host.facts(cfg.Spec)
-	facts.ChownStd = cfg.OwnStdio
+	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
 	if cfg.CgroupPath != "" {
 		facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
 	} else {
@@ -195,7 +195,7 @@ type ExecConfig struct {
 func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 	given := newFiles()
 	defer given.close()
-	facts := plan.Facts{LastCap: c.host.LastCap, NoFile: c.host.NoFile, ChownStd: cfg.OwnStdio}
+	facts := plan.Facts{LastCap: c.host.LastCap, NoFile: c.host.NoFile, ChownStd: own(cfg.Stdio, cfg.OwnStdio)}
 	if err := given.cgroup(c.Group, &facts); err != nil {
 		return nil, err
 	}

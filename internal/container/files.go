@@ -81,6 +81,14 @@ func (f *files) namespaces(cfg Config) error {
 	return nil
 }
 
+// own says which of the standard streams go to the container's user: never the host's /dev/null (CVE-2026-88265).
+func own(list [3]*os.File, asked [3]bool) [3]bool {
+	for i, f := range list {
+		asked[i] = asked[i] && f != nil
+	}
+	return asked
+}
+
 // stdio hands in the standard streams. A missing one is the host's /dev/null.
 func (f *files) stdio(list [3]*os.File) error {
 	devnull := -1

@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,9 @@ func (h Host) facts(spec *specs.Spec) plan.Facts {
 	for _, m := range spec.Mounts {
 		if m.Source != "" && strings.HasPrefix(m.Source, "/") {
 			f.Kinds[m.Source] = kind(m.Source, unix.Stat)
+			if filepath.Clean(m.Destination) == "/proc" && isProc(m.Source) {
+				f.Kinds[m.Source] = plan.Proc
+			}
 		}
 	}
 	if spec.Linux == nil {
@@ -72,6 +76,11 @@ func (h Host) facts(spec *specs.Spec) plan.Facts {
 		}
 	}
 	return f
+}
+
+func isProc(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
 }
 
 func kind(path string, stat func(string, *unix.Stat_t) error) plan.Kind {

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,20 +39,38 @@ func how(flags, mode, resolve uint64) Arg {
 
 // inside opens a path of the container, resolved in its root, into register r.
 func (p *program) inside(name, file string, flags uint64, r Reg) *Step {
+	return p.resolve(name, file, flags, inRoot, r)
+}
+
+func (p *program) resolve(name, file string, flags, by uint64, r Reg) *Step {
 	rel := strings.TrimPrefix(path.Clean("/"+file), "/")
 	if rel == "" {
 		rel = "."
 	}
-	return p.add(name, Openat2, Result(rRoot), Text(rel), how(flags, 0, inRoot), Int(24)).save(r)
+	return p.add(name, Openat2, Result(rRoot), Text(rel), how(flags, 0, by), Int(24)).save(r)
 }
 
 // maxDepth bounds a path inside the container: a step can leave out 255 others at most.
 const maxDepth = 100
 
 // dir leaves the directory at file in rDest; what is missing of it is made, mode 0755.
-func (p *program) dir(file string) {
+func (p *program) dir(file string) { p.directory(file, inRoot) }
+
+// mountpoint is dir for a mount. A file system of the kernel's, and what lies where one belongs, goes into a directory
+// that no symbolic link leads to: what is hidden later has to be found again at the same place (CVE-2019-19921,
+// CVE-2023-27561, CVE-2023-28642).
+func (p *program) mountpoint(m specs.Mount) {
+	dest := path.Clean("/" + m.Destination)
+	if m.Type == "proc" || m.Type == "sysfs" || dest == "/proc" || dest == "/sys" || kernelPath(dest) {
+		p.directory(m.Destination, inRoot|unix.RESOLVE_NO_SYMLINKS)
+		return
+	}
+	p.dir(m.Destination)
+}
+
+func (p *program) directory(file string, by uint64) {
 	parts := strings.FieldsFunc(path.Clean("/"+file), func(r rune) bool { return r == '/' })
-	open := p.inside("open "+file, file, unix.O_PATH|unix.O_DIRECTORY, rDest)
+	open := p.resolve("open "+file, file, unix.O_PATH|unix.O_DIRECTORY, by, rDest)
 	if len(parts) == 0 {
 		return
 	}
@@ -69,7 +88,7 @@ func (p *program) dir(file string) {
 		if i == len(parts)-1 {
 			to = rDest
 		}
-		p.inside("open "+prefix, prefix, unix.O_PATH|unix.O_DIRECTORY, to)
+		p.resolve("open "+prefix, prefix, unix.O_PATH|unix.O_DIRECTORY, by, to)
 		parent = to
 	}
 }

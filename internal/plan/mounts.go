@@ -22,7 +22,7 @@ func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing
 		if slices.Contains(strings.Split(m.Destination, "/"), "..") {
 			return nil, fmt.Errorf("%s.destination: %q has a .. in it", p.origin, m.Destination)
 		}
-		if err := procOnly(p.origin, m); err != nil {
+		if err := procOnly(p.origin, m, f); err != nil {
 			return nil, err
 		}
 		o := parseOptions(m.Options)
@@ -74,7 +74,7 @@ func (p *program) stage(mounts []specs.Mount, r Rootfs, s spaces) {
 }
 
 func (p *program) unstage(m specs.Mount, o options) {
-	p.dir(m.Destination)
+	p.mountpoint(m)
 	p.add("clone "+m.Type, OpenTree, Result(rScratch), Text(m.Type), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
 	if set, _ := o.attributes(); set != 0 {
 		p.attr("set attributes of "+m.Destination, Result(rTree), 0, set, 0, 0)
@@ -86,9 +86,13 @@ func (p *program) unstage(m specs.Mount, o options) {
 // procOnly refuses what would put something of the image's over the places that the runtime or the kernel's
 // protections rely on: /proc is a procfs or nothing, and below it only the well-known files of lxcfs are covered
 // (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881).
-func procOnly(origin string, m specs.Mount) error {
+func procOnly(origin string, m specs.Mount, f Facts) error {
 	dest := path.Clean(m.Destination)
-	if dest == "/proc" && m.Type != "proc" && m.Type != "bind" {
+	if bind := m.Type == "bind" || parseOptions(m.Options).bind; dest == "/proc" && bind {
+		if f.Kinds[m.Source] != Proc {
+			return fmt.Errorf("%s: /proc cannot be a bind of %s, which is no procfs", origin, m.Source)
+		}
+	} else if dest == "/proc" && m.Type != "proc" {
 		return fmt.Errorf("%s: /proc cannot be a %s", origin, m.Type)
 	}
 	below, ok := strings.CutPrefix(dest, "/proc/")
@@ -112,7 +116,7 @@ func (p *program) filesystem(m specs.Mount, o options) {
 	if source == "" {
 		source = m.Type
 	}
-	p.dir(m.Destination)
+	p.mountpoint(m)
 	p.add("enter "+m.Destination, Fchdir, Result(rDest))
 	p.add(fmt.Sprintf("mount %s at %s", m.Type, m.Destination), Mount, Text(source), Text("."), Text(m.Type), Int(o.flags), data(o.data)).
 		sh("mount -t", m.Type, shellOptions(m.Options), quote(source), quote("."+m.Destination))
@@ -185,8 +189,8 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	switch f.Kinds[m.Source] {
 	case Missing:
 		return fmt.Errorf("%s.source: %s does not exist", origin, m.Source)
-	case Dir:
-		p.dir(m.Destination)
+	case Dir, Proc:
+		p.mountpoint(m)
 	case Regular:
 		p.file(m.Destination)
 	}
@@ -207,7 +211,7 @@ func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) 
 	case len(c.V1) == 0 && c.Unified == "":
 		return fmt.Errorf("%s: this host has no cgroups to mount", p.origin)
 	case len(c.V1) == 0:
-		p.dir(m.Destination)
+		p.mountpoint(m)
 		p.hierarchy(m.Destination, unified, o, c.Path, private)
 		return nil
 	}

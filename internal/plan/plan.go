@@ -186,6 +186,7 @@ const (
 	Missing Kind = iota
 	Regular      // anything but a directory
 	Dir
+	Proc // the root of a procfs; told only of what is bound at /proc
 )
 
 // Rlimit is a pair of limits as prlimit(2) takes it.
