@@ -18,6 +18,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 
 	"tripod/internal/record"
 	"tripod/internal/registry"
@@ -452,4 +453,90 @@ func TestUnsettledSnapshotIsMadeAgain(t *testing.T) {
 		t.Errorf("the file is %q", have)
 	}
 	assertClean(t, s)
+}
+
+// Images that hold the same layers in another order must not wait for each other in a ring.
+func TestPullsOfTheSameLayersInAnotherOrder(t *testing.T) {
+	var layers []v1.Layer
+	for i := range 4 {
+		layers = append(layers, layerOf(t, tarOf(t, entry{name: fmt.Sprintf("file%d", i), data: noise(uint64(i+1), 1<<20)})))
+	}
+	r := newRegistry(t, nil)
+	o := plainHTTP(t)
+	o.Parallel = 2
+	var refs []string
+	for i := range layers {
+		order := append(append([]v1.Layer{}, layers[i:]...), layers[:i]...)
+		refs = append(refs, r.push(t, fmt.Sprintf("turned%d:1", i), imageOf(t, order...)))
+	}
+	s := openStore(t)
+	var group sync.WaitGroup
+	for _, ref := range append(refs, refs...) {
+		group.Go(func() {
+			if _, err := s.Pull(t.Context(), ref, o); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	assertClean(t, s)
+	for _, ref := range refs {
+		img, err := s.Resolve(ref, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range layers {
+			if readAll(t, s, img, fmt.Sprintf("/file%d", i)) != noise(uint64(i+1), 1<<20) {
+				t.Errorf("%s: file%d is damaged", ref, i)
+			}
+		}
+	}
+}
+
+func TestInterruptedPullIsKept(t *testing.T) {
+	img := bigImage(t, 1, 4<<20)
+	layers, _ := img.Layers()
+	d, _ := layers[0].Digest()
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	defer close(release)
+	ref := newRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, d.String()) || ctx.Err() != nil {
+				h.ServeHTTP(w, r)
+				return
+			}
+			whole := httptest.NewRecorder()
+			h.ServeHTTP(whole, r)
+			w.Write(whole.Body.Bytes()[:1<<20])
+			w.(http.Flusher).Flush()
+			<-release
+		})
+	}).push(t, "big:1", img)
+	s, o := openStore(t), plainHTTP(t)
+	o.Progress = progressFunc(func(_ digest.Digest, _ State, done, _ int64) {
+		if done >= 1<<20 {
+			cancel()
+		}
+	})
+	if _, err := s.Pull(ctx, ref, o); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v, want canceled", err)
+	}
+	if info, err := os.Stat(filepath.Join(s.partial(), d.Hex)); err != nil || info.Size() < 1<<20 {
+		t.Errorf("what was fetched is not kept: %v", err)
+	}
+	if left := globbed(t, s.snapshots); len(left) > 0 {
+		t.Errorf("left in snapshots: %v", left)
+	}
+	o.Progress = nil
+	if got := mustPull(t, s, ref, o); readAll(t, s, got, "/file0") != noise(1, 4<<20) {
+		t.Error("the file is damaged")
+	}
+	assertClean(t, s)
+}
+
+type progressFunc func(d digest.Digest, state State, done, total int64)
+
+func (f progressFunc) Layer(d digest.Digest, state State, done, total int64) {
+	f(d, state, done, total)
 }

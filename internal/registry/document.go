@@ -175,7 +175,7 @@ func (d *Document) check() error {
 		return fmt.Errorf("manifest has %d layers, more than %d", len(d.Layers), MaxLayers)
 	}
 	for i, layer := range d.Layers {
-		if _, err := CompressionOf(layer.MediaType); err != nil {
+		if err := checkLayer(layer.MediaType); err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
@@ -226,31 +226,23 @@ func CheckDigest(d digest.Digest) error {
 	return nil
 }
 
-// Compression is how a layer's tar travels.
-type Compression int
-
-const (
-	Plain Compression = iota
-	Gzip
-	Zstd
-)
-
-// CompressionOf tells it by the media type of a layer. Docker's "foreign" and OCI's "nondistributable" layers are layers
-// like others: they are asked of the registry, never of the URLs they carry.
-func CompressionOf(mediaType string) (Compression, error) {
+// checkLayer refuses layers of a kind that cannot be unpacked. Docker's "foreign" and OCI's "nondistributable" layers are
+// layers like others: they are asked of the registry, never of the URLs they carry.
+func checkLayer(mediaType string) error {
 	switch mediaType {
-	case ocispec.MediaTypeImageLayer, "application/vnd.oci.image.layer.nondistributable.v1.tar",
-		"application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.foreign.diff.tar":
-		return Plain, nil
-	case ocispec.MediaTypeImageLayerGzip, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-		manifest.DockerV2Schema2LayerMediaType, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":
-		return Gzip, nil
-	case ocispec.MediaTypeImageLayerZstd, "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-		"application/vnd.docker.image.rootfs.diff.tar.zstd":
-		return Zstd, nil
+	case ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd,
+		"application/vnd.oci.image.layer.nondistributable.v1.tar",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+		"application/vnd.docker.image.rootfs.diff.tar",
+		manifest.DockerV2Schema2LayerMediaType,
+		"application/vnd.docker.image.rootfs.diff.tar.zstd",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip":
+		return nil
 	}
 	if strings.HasSuffix(mediaType, "+encrypted") {
-		return 0, fmt.Errorf("layer is encrypted (%s)", mediaType)
+		return fmt.Errorf("layer is encrypted (%s)", mediaType)
 	}
-	return 0, fmt.Errorf("unknown layer media type %q", mediaType)
+	return fmt.Errorf("unknown layer media type %q", mediaType)
 }
