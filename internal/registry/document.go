@@ -16,7 +16,7 @@ import (
 const (
 	MaxDocument  = 4 << 20 // bytes of a manifest or index (what the OCI distribution-spec asks registries to take)
 	MaxConfig    = 8 << 20 // bytes of a config blob
-	MaxLayers    = 512     // of one image; overlayfs itself takes 500 lower directories
+	MaxLayers    = 500     // of one image; overlayfs takes no more lower directories
 	maxManifests = 4096    // of one index
 )
 
