@@ -61,7 +61,7 @@ busybox poweroff -f
 
 // stage fills root with the tools, the modules, our binaries and one test binary for each package that has tests, beside a
 // copy of the package's folder. It returns the names the packages report under.
-func stage(root string, k Kernel, packages []string, run string) ([]string, error) {
+func stage(root string, k Kernel, work Work) ([]string, error) {
 	files, err := debian.Files(tools...)
 	if err != nil {
 		return nil, fmt.Errorf("%w; make test installs what is missing", err)
@@ -101,7 +101,7 @@ func stage(root string, k Kernel, packages []string, run string) ([]string, erro
 			return nil, err
 		}
 	}
-	if slices.Contains(packages, "e2e") {
+	if work.Script != "" || slices.Contains(work.Packages, "e2e") {
 		images, err := e2e.Images()
 		if err != nil {
 			return nil, err
@@ -110,13 +110,20 @@ func stage(root string, k Kernel, packages []string, run string) ([]string, erro
 			return nil, err
 		}
 	}
-	return buildTests(root, packages, run)
+	built, err := buildTests(root, work)
+	if err == nil && work.Script != "" {
+		if err := os.WriteFile(filepath.Join(root, "tests/script"), []byte(work.Script+"\n"), 0o644); err != nil {
+			return nil, err
+		}
+		return []string{"script"}, os.WriteFile(filepath.Join(root, "tests/list"), []byte("script . bash /tests/script\n"), 0o644)
+	}
+	return built, err
 }
 
-func buildTests(root string, packages []string, run string) ([]string, error) {
+func buildTests(root string, work Work) ([]string, error) {
 	var built []string
 	var list bytes.Buffer
-	for _, dir := range packages {
+	for _, dir := range work.Packages {
 		id := strings.ReplaceAll(dir, "/", "-")
 		binary := filepath.Join("/tests", id, filepath.Base(dir)+".test") // the name that go test gives it
 		tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -137,8 +144,8 @@ func buildTests(root string, packages []string, run string) ([]string, error) {
 		}
 		built = append(built, id)
 		fmt.Fprintf(&list, "%s %s %s -test.v -test.timeout=18m", id, dir, binary)
-		if run != "" {
-			fmt.Fprintf(&list, " -test.run=%s", run)
+		if work.Run != "" {
+			fmt.Fprintf(&list, " -test.run=%s", work.Run)
 		}
 		list.WriteString("\n")
 	}

@@ -31,19 +31,28 @@ func main() {
 	memory := flag.String("m", "3G", "memory of the machine, as qemu takes it")
 	limit := flag.Duration("timeout", 40*time.Minute, "how long the machine may run")
 	run := flag.String("run", "", "only tests whose name matches this `regexp`, as go test has it")
+	script := flag.String("do", "", "run this shell `script` in the machine instead of tests")
 	verbose := flag.Bool("v", false, "show the console")
 	flag.Parse()
 	chosen := packages
-	if flag.NArg() > 0 {
+	if flag.NArg() > 0 || *script != "" {
 		chosen = flag.Args()
 	}
-	if err := test(*cache, *memory, *limit, *run, *verbose, chosen); err != nil {
+	if err := test(*cache, *memory, *limit, Work{chosen, *run, *script}, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1)
 	}
 }
 
-func test(cache, memory string, limit time.Duration, run string, verbose bool, chosen []string) error {
+// Work is what the machine is to do: the tests of packages, those that match Run if it is not empty, or a shell script that
+// finds the packages' test binaries below /tests and their folders below /src.
+type Work struct {
+	Packages []string
+	Run      string
+	Script   string
+}
+
+func test(cache, memory string, limit time.Duration, work Work, verbose bool) error {
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		return fmt.Errorf("cannot emulate a machine: %w (Debian: qemu-system-x86)", err)
@@ -60,7 +69,7 @@ func test(cache, memory string, limit time.Duration, run string, verbose bool, c
 		return err
 	}
 	defer os.RemoveAll(root)
-	built, err := stage(root, kernel, chosen, run)
+	built, err := stage(root, kernel, work)
 	if err != nil {
 		return err
 	}
