@@ -22,6 +22,9 @@ import (
 // spawnTime bounds how long a new keeper may take until it is ready.
 const spawnTime = 60 * time.Second
 
+// searchPath is the PATH of a keeper and of what it runs on the host.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // Spawn starts the keeper of the Pod whose folder is dir (WriteSandbox was called) from the program at binary,
 // tripod-oci, and returns when it is ready to be asked. A keeper that could not begin has left nothing; its reason is
 // the error.
@@ -128,7 +131,7 @@ func bear(binary, dir string, files map[string]*os.File) (_ *birth.Child, err er
 func program(argv []string) []plan.Step {
 	// The runtime's own settings. Two threads of Go code are enough. A collection costs more memory than it gives back
 	// to a program so small, which molts instead: only one that cannot, for a long time, collects.
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB"}
+	env := []string{"PATH=" + searchPath, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB"}
 	step := func(name string, call plan.Call, args ...plan.Arg) plan.Step {
 		return plan.Step{Name: name, Call: call, Args: args}
 	}
@@ -195,6 +198,9 @@ func readOnlyProgram(path string) (*os.File, error) {
 func lifted(fd int, path string) (*os.File, error) {
 	defer unix.Close(fd)
 	up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 16)
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.EMFILE // RLIMIT_NOFILE is not even 16 (fcntl(2))
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}

@@ -47,7 +47,21 @@ func Privileged() error {
 			}
 		}
 	}
+	if err := descriptors(); err != nil {
+		return err
+	}
 	return cgroups()
+}
+
+// fewest descriptors with which a Pod of some containers can be made, and taken away again.
+const fewest = 256
+
+func descriptors() error {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil && r.Max < fewest {
+		return &PrivilegeError{fmt.Sprintf("a process may have %d files open, and %d are needed", r.Max, fewest), fmt.Sprintf("ulimit -n %d, or more", fewest)}
+	}
+	return nil
 }
 
 // needed are the capabilities without which no container can be made, by number (linux/capability.h).

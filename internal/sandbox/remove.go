@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -107,6 +108,8 @@ func (s *Sandbox) inter(ctx context.Context) error {
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 			return nil
+		case errors.Is(err, unix.ENOSPC):
+			return nil // all is gone but the record of it, for which the disk has no room; the next to look buries again
 		case !errors.Is(err, keeper.ErrAlive):
 			return err
 		}
@@ -222,12 +225,10 @@ func (s *Sandbox) Revive(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot bring Pod %s back: %w", s, err)
 	}
-	client, err := keeper.Spawn(s.Host.Keeper, s.Dir())
-	if err != nil {
-		return fmt.Errorf("cannot bring Pod %s back: %w", s, err)
+	if err := s.Raise(); err != nil {
+		return err
 	}
-	s.pause, s.keeper = client.Hello().Pause, client.Hello().Process
-	if err := s.connect(ctx); err != nil {
+	if err := s.Connect(ctx); err != nil {
 		return errors.Join(fmt.Errorf("cannot bring Pod %s back: %w", s, err), s.bury(ctx))
 	}
 	return s.Start(ctx, *l)
