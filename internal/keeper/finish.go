@@ -163,7 +163,7 @@ func (k *keep) runOnFinish() error {
 		return err
 	}
 	defer null.Close()
-	p, err := os.StartProcess(argv[0], argv, &os.ProcAttr{Dir: "/", Env: os.Environ(), Files: []*os.File{null, os.Stderr, os.Stderr}})
+	p, err := os.StartProcess(argv[0], argv, &os.ProcAttr{Dir: "/", Env: []string{"PATH=" + searchPath}, Files: []*os.File{null, os.Stderr, os.Stderr}})
 	if err != nil {
 		return fmt.Errorf("cannot run command at the end of Pod %s: %w", k.sandbox.UID, err)
 	}

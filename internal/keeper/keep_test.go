@@ -257,8 +257,9 @@ func TestOwner(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.container("a", "trap 'exit 6' TERM; while :; do sleep 0.01; done", nil).apply()
+			p.container("a", "trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done", nil).apply()
 			p.running("a")
+			p.wait("a is up", func() bool { return p.log("a", 0)[stdout] == "up\n" })
 			if tt.release {
 				if err := owner.Release(); err != nil {
 					t.Fatal(err)

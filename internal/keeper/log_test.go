@@ -20,7 +20,7 @@ var entryForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (std
 // readEntries is the reader's side: it returns what each stream said, whole lines and what was left unfinished.
 func readEntries(tb testing.TB, log []byte) map[stream]string {
 	tb.Helper()
-	out := map[stream]string{}
+	said := map[stream]*strings.Builder{stdout: {}, stderr: {}}
 	for i, line := range strings.SplitAfter(string(log), "\n") {
 		if line == "" {
 			continue
@@ -37,9 +37,9 @@ func readEntries(tb testing.TB, log []byte) map[stream]string {
 		if m[2] == "F" {
 			content += "\n"
 		}
-		out[stream(m[1])] += content
+		said[stream(m[1])].WriteString(content)
 	}
-	return out
+	return map[stream]string{stdout: said[stdout].String(), stderr: said[stderr].String()}
 }
 
 func TestLines(t *testing.T) {

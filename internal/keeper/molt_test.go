@@ -28,7 +28,7 @@ func (p *pod) molted() {
 func TestMolt(t *testing.T) {
 	p := newPod(t, nil).spawn()
 	p.life.RestartPolicy = life.Always
-	p.life.OnOrphan = life.OrphanStop
+	p.life.OnOrphan, p.life.Grace = life.OrphanStop, 0
 	owner, err := p.Own()
 	if err != nil {
 		t.Fatal(err)

@@ -169,7 +169,7 @@ func (s *session) run(c *Client, l *link, container string, attached bool) (Exit
 	}
 	for i, to := range map[int]io.Writer{1: s.streams.Stdout, 2: s.streams.Stderr} {
 		if from := s.ours[i]; from != nil {
-			s.copies.Go(func() { _, _ = io.Copy(to, from) })
+			s.copies.Go(func() { copyAll(to, from) })
 		}
 	}
 	stop := make(chan struct{})
@@ -184,10 +184,10 @@ func (s *session) run(c *Client, l *link, container string, attached bool) (Exit
 		case got.Error != "":
 			return Exit{}, &RefusedError{Text: got.Error, Code: got.Code}
 		case got.Exit != nil:
-			s.finish()
+			s.finish(attached)
 			return *got.Exit, nil
 		case got.Done:
-			return Exit{}, errors.New("the Pod ended and the container never ran")
+			return Exit{}, errors.New("the Pod has ended")
 		}
 	}
 }
@@ -220,15 +220,38 @@ func (s *session) side(c *Client, l *link, container string, attached bool, stop
 	}
 }
 
-// finish waits for the rest of the output.
-func (s *session) finish() {
+// finish waits for the rest of the output. Of an attachment the keeper ends it, of an exec whoever has it open.
+func (s *session) finish(attached bool) {
 	late := time.Now().Add(lateOutput)
 	for _, f := range s.ours[1:] {
-		if f != nil {
+		if f != nil && !attached {
 			_ = f.SetReadDeadline(late)
 		}
 	}
 	s.copies.Wait()
+}
+
+// copyAll copies until the end, or until the deadline, and then what is there.
+func copyAll(to io.Writer, from *os.File) {
+	if _, err := io.Copy(to, from); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	raw, err := from.SyscallConn()
+	if err != nil {
+		return
+	}
+	buf := make([]byte, bufferSize)
+	_ = raw.Control(func(fd uintptr) {
+		for {
+			n, err := unix.Read(int(fd), buf)
+			if n <= 0 && !errors.Is(err, unix.EINTR) {
+				return
+			}
+			if _, err := to.Write(buf[:max(n, 0)]); err != nil {
+				return
+			}
+		}
+	})
 }
 
 func (s *session) close() {

@@ -157,6 +157,27 @@ func TestBackgroundHoldsOutput(t *testing.T) {
 	p.wait("the keeper's descriptors are back", func() bool { return descriptors(t, p.Hello().Pid) <= before })
 }
 
+// One who reads late gets all of it.
+func TestExecReadLate(t *testing.T) {
+	p := newPod(t, nil).spawn()
+	p.container("a", "sleep 1000", nil).apply()
+	p.running("a")
+	var out bytes.Buffer
+	first := true
+	w := writer(func(b []byte) {
+		if first {
+			time.Sleep(lateOutput + 200*time.Millisecond)
+		}
+		first = false
+		out.Write(b)
+	})
+	// A process that is left behind holds the pipe, so that there is no end of it.
+	exit, err := p.Exec(p.ctx, ExecRequest{Container: "a", Args: []string{"sh", "-c", "sleep 1000 & seq 1 5000"}, Streams: Streams{Stdout: w}})
+	if err != nil || exit.Code != 0 || out.String() != numbers(5000) {
+		t.Errorf("%+v, %v, %d bytes of %d", exit, err, out.Len(), len(numbers(5000)))
+	}
+}
+
 func descriptors(t *testing.T, pid int) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
