@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,9 @@ what is in it.`,
   tripod cp shop/web:/tmp/core web:/tmp/`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if err := a.copyable(args); err != nil {
+				return err
+			}
 			from, source, err := a.tree(namespace, container, args[0])
 			if err != nil {
 				return err
@@ -46,6 +50,31 @@ what is in it.`,
 	cmd.Flags().BoolVarP(&o.Archive, "archive", "a", false, "keep owner and group")
 	cmd.Flags().BoolVarP(&o.Follow, "follow-link", "L", false, "copy what a link given as SOURCE leads to")
 	return cmd
+}
+
+// copyable refuses a word that is no path, and a folder of this host that holds the containers' own files: its copy would
+// never end.
+func (a *app) copyable(words []string) error {
+	for _, word := range words {
+		if word == "" || strings.HasSuffix(word, ":") {
+			return misuse("write a path of this host, or POD:PATH", "cannot copy %q: no path", word)
+		}
+	}
+	if _, _, inPod := podPath(words[0]); inPod {
+		return nil
+	}
+	source, err := os.Stat(words[0])
+	if err != nil || !source.IsDir() {
+		return nil // Copy says what is wrong with it
+	}
+	for dir := a.root; ; dir = filepath.Dir(dir) {
+		if above, err := os.Stat(dir); err == nil && os.SameFile(above, source) {
+			return fmt.Errorf("cannot copy %s: the containers' own files are in it (%s)", words[0], a.root)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
 }
 
 // tree is what a word of cp means: a place in a container, or on this host.

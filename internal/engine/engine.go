@@ -55,18 +55,16 @@ func (e *Engine) Prepare(ctx context.Context, pod *corev1.Pod, images Images, o 
 	if o.Remove {
 		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, sandbox.AnnotationRemove, "true")
 	}
-	box, err := sandbox.Create(ctx, e.Host, pod)
+	box, err := sandbox.Claim(e.Host, pod)
 	if err != nil {
 		return nil, err
 	}
-	slog.Debug("sandbox is there", "pod", box.String())
-	l, err := e.furnish(box, images, o.OnOrphan)
-	if err != nil {
-		err = fmt.Errorf("cannot run Pod %s: %w", box, err)
-		return nil, errors.Join(err, e.Remove(context.WithoutCancel(ctx), box, true))
+	p := &Prepared{Sandbox: box}
+	if p.Life, err = e.build(ctx, box, images, o.OnOrphan); err != nil {
+		return nil, errors.Join(err, e.Remove(context.WithoutCancel(ctx), box, true), box.Release())
 	}
 	slog.Debug("bundles are there", "pod", box.String())
-	return &Prepared{box, l}, nil
+	return p, nil
 }
 
 // Remove takes away everything of a Pod; what runs only with force.

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -16,95 +18,122 @@ import (
 	"tripod/internal/seccomp/profile"
 )
 
-// furnish writes the Pod's files and its containers' bundles, and gives the Life that begins them.
-func (e *Engine) furnish(box *sandbox.Sandbox, images Images, onOrphan string) (life.Life, error) {
-	ground, err := bundle.SandboxOf(box.Pod)
-	if err != nil {
+// build makes all of a claimed Pod but its containers, and gives the Life that begins them. What does not need the other
+// is made side by side: images are leased while the keeper starts, bundles are written while the network comes up.
+func (e *Engine) build(ctx context.Context, box *sandbox.Sandbox, images Images, onOrphan string) (life.Life, error) {
+	containers := slices.Concat(box.Pod.Spec.InitContainers, box.Pod.Spec.Containers)
+	parts := make([]part, len(containers))
+	var first errgroup.Group
+	first.Go(box.Raise)
+	for i := range containers {
+		first.Go(func() (err error) {
+			parts[i], err = e.part(box, &containers[i], images[containers[i].Image])
+			return err
+		})
+	}
+	if err := first.Wait(); err != nil {
 		return life.Life{}, err
 	}
-	node := thisNode()
+	in := bundle.Input{
+		Pod: box.Pod, Node: thisNode(), Namespaces: box.Namespaces(), Files: box.Files(), Volumes: box.Volumes.Paths(),
+		DefaultSeccomp: profile.Default, LocalSeccomp: localSeccomp,
+	}
+	var second errgroup.Group
+	connect := func() error { return box.Connect(ctx) }
+	if tellsIPs(containers) {
+		if err := connect(); err != nil {
+			return life.Life{}, err
+		}
+		in.IPs = addresses(box)
+	} else {
+		second.Go(connect)
+	}
+	for i := range parts {
+		second.Go(func() error { return parts[i].write(box, in) })
+	}
+	if err := second.Wait(); err != nil {
+		return life.Life{}, err
+	}
+	if err := writeFiles(box, in.Node); err != nil {
+		return life.Life{}, err
+	}
+	return bundle.Life(box.Pod, onOrphan, func(c *corev1.Container) bundle.Place {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.container.Name == c.Name })
+		return parts[i].place(box)
+	}), nil
+}
+
+// tellsIPs says whether a container is told the Pod's addresses in a variable.
+func tellsIPs(containers []corev1.Container) bool {
+	return slices.ContainsFunc(containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Env, func(v corev1.EnvVar) bool {
+			return v.ValueFrom != nil && v.ValueFrom.FieldRef != nil && strings.HasPrefix(v.ValueFrom.FieldRef.FieldPath, "status.podIP")
+		})
+	})
+}
+
+func addresses(box *sandbox.Sandbox) []string {
 	var ips []string
 	for _, ip := range box.IPs() {
 		ips = append(ips, ip.String())
 	}
+	return ips
+}
+
+// writeFiles writes hosts, hostname and resolv.conf of a Pod that has its network.
+func writeFiles(box *sandbox.Sandbox, node bundle.Node) error {
+	ground, err := bundle.SandboxOf(box.Pod)
+	if err != nil {
+		return err
+	}
 	resolv, err := hostResolvConf()
 	if err != nil {
-		return life.Life{}, err
+		return err
 	}
 	var hosts []byte
 	if ground.Net == bundle.OfHost {
 		if hosts, err = os.ReadFile("/etc/hosts"); err != nil && !os.IsNotExist(err) {
-			return life.Life{}, fmt.Errorf("cannot read hosts of the host: %w", err)
+			return fmt.Errorf("cannot read hosts of the host: %w", err)
 		}
 	}
-	files, err := box.WriteFiles(bundle.Hosts(box.Pod, ground, ips, hosts), bundle.Hostname(box.Pod, ground, node), bundle.ResolvConf(box.Pod, resolv))
-	if err != nil {
-		return life.Life{}, err
-	}
-	in := bundle.Input{
-		Pod: box.Pod, Node: node, IPs: ips, Namespaces: box.Namespaces(), Files: files, Volumes: box.Volumes.Paths(),
-		DefaultSeccomp: profile.Default, LocalSeccomp: localSeccomp,
-	}
-	// Each container is written by a goroutine of its own: most of it is waiting for the disk.
-	containers := slices.Concat(box.Pod.Spec.InitContainers, box.Pod.Spec.Containers)
-	made := make([]bundle.Place, len(containers))
-	var group errgroup.Group
-	for i := range containers {
-		group.Go(func() (err error) {
-			made[i], err = e.container(box, &containers[i], images[containers[i].Image], in)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return life.Life{}, err
-	}
-	places := map[string]bundle.Place{}
-	for i, c := range containers {
-		places[c.Name] = made[i]
-	}
-	return bundle.Life(box.Pod, onOrphan, func(c *corev1.Container) bundle.Place { return places[c.Name] }), nil
+	return box.WriteFiles(bundle.Hosts(box.Pod, ground, addresses(box), hosts), bundle.Hostname(box.Pod, ground, node), bundle.ResolvConf(box.Pod, resolv))
 }
 
-// container writes the bundle of one container.
-func (e *Engine) container(box *sandbox.Sandbox, c *corev1.Container, img *image.Image, in bundle.Input) (bundle.Place, error) {
-	in.Container, in.Image = c, img.Config
-	in.UIDs = box.IDs(c.Name)
-	in.GIDs = in.UIDs
-	var err error
-	if in.Passwd, in.Group, err = e.accounts(img); err != nil {
-		return bundle.Place{}, err
+// part is what one container is made of, beside what all of its Pod have.
+type part struct {
+	container      *corev1.Container
+	image          *image.Image
+	input          bundle.Input // the fields that are the container's own
+	root           plan.Rootfs
+	terminationLog string
+}
+
+// part leases the container's image and makes its folders.
+func (e *Engine) part(box *sandbox.Sandbox, c *corev1.Container, img *image.Image) (p part, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot make container %s in Pod %s: %w", c.Name, box, err)
+		}
+	}()
+	p = part{container: c, image: img}
+	if p.input.Passwd, p.input.Group, err = e.accounts(img); err != nil {
+		return p, err
 	}
-	if in.SubPaths, err = box.SubPaths(c); err != nil {
-		return bundle.Place{}, err
-	}
-	if in.Files.TerminationLog, err = box.TerminationLog(c.Name); err != nil {
-		return bundle.Place{}, err
+	if p.terminationLog, err = box.TerminationLog(c.Name); err != nil {
+		return p, err
 	}
 	if s := c.SecurityContext; s != nil && s.Privileged != nil && *s.Privileged {
-		if in.Devices, err = hostDevices(); err != nil {
-			return bundle.Place{}, err
+		if p.input.Devices, err = hostDevices(); err != nil {
+			return p, err
 		}
 	}
 	root, err := e.Store.Root(img, box.Owner(c.Name))
 	if err != nil {
-		return bundle.Place{}, err
+		return p, err
 	}
-	in.RootMounts = root.Mounts
-	spec, err := bundle.Spec(in)
-	if err != nil {
-		return bundle.Place{}, err
-	}
-	fs, err := e.rootfs(box, c, root)
-	if err != nil {
-		return bundle.Place{}, err
-	}
-	if err := box.WriteBundle(c.Name, spec, fs); err != nil {
-		return bundle.Place{}, err
-	}
-	return bundle.Place{
-		Bundle: box.Bundle(c.Name), Log: box.Host.LogFolder(box.Pod, c.Name), TerminationLog: in.Files.TerminationLog,
-		Image: c.Image, ImageID: imageID(img), StopSignal: img.Config.Config.StopSignal,
-	}, nil
+	p.input.RootMounts = root.Mounts
+	p.root, err = e.rootfs(box, c, root)
+	return p, err
 }
 
 // rootfs says how the container's root is made of its image's layers and a writable one.
@@ -119,6 +148,36 @@ func (e *Engine) rootfs(box *sandbox.Sandbox, c *corev1.Container, root image.Ro
 	}
 	fs.Upper, fs.Work, err = box.Layers(c.Name)
 	return fs, err
+}
+
+// write writes the container's bundle; in has what all containers of the Pod share.
+func (p *part) write(box *sandbox.Sandbox, in bundle.Input) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot make container %s in Pod %s: %w", p.container.Name, box, err)
+		}
+	}()
+	in.Container, in.Image = p.container, p.image.Config
+	in.Passwd, in.Group, in.Devices, in.RootMounts = p.input.Passwd, p.input.Group, p.input.Devices, p.input.RootMounts
+	in.Files.TerminationLog = p.terminationLog
+	in.UIDs = box.IDs(p.container.Name)
+	in.GIDs = in.UIDs
+	if in.SubPaths, err = box.SubPaths(p.container); err != nil {
+		return err
+	}
+	spec, err := bundle.Spec(in)
+	if err != nil {
+		return err
+	}
+	return box.WriteBundle(p.container.Name, spec, p.root)
+}
+
+// place is where the container's things are, for its Life.
+func (p *part) place(box *sandbox.Sandbox) bundle.Place {
+	return bundle.Place{
+		Bundle: box.Bundle(p.container.Name), Log: box.Host.LogFolder(box.Pod, p.container.Name), TerminationLog: p.terminationLog,
+		Image: p.container.Image, ImageID: imageID(p.image), StopSignal: p.image.Config.Config.StopSignal,
+	}
 }
 
 // imageID is what kubectl shows: the digest of what was pulled, or of the config.

@@ -34,41 +34,36 @@ func (e *ExistsError) Error() string {
 // Hint says how to go on.
 func (e *ExistsError) Hint() string { return "tripod rm -f " + e.Pod + " removes it" }
 
-// Create makes the ground that a Pod stands on: its folder, its keeper with cgroups, namespaces and memory volumes, and
-// its network. The Pod must have a UID that no Pod had before. The caller holds the Pod's engine lock from then on, until
-// Release. When Create fails it has left nothing.
-func Create(ctx context.Context, h Host, pod *corev1.Pod) (_ *Sandbox, err error) {
+// Claim makes the folder and the volumes of a Pod, and takes its name and its ids. The Pod must have a UID that no Pod had
+// before. The caller holds the Pod's engine lock from then on, until Release. When Claim fails it has left nothing; when
+// what follows it fails, Remove takes away all there is.
+func Claim(h Host, pod *corev1.Pod) (_ *Sandbox, err error) {
 	s := &Sandbox{Host: h, Pod: pod}
 	ground, err := bundle.SandboxOf(pod)
 	if err != nil {
 		return nil, fmt.Errorf("cannot run Pod %s: %w", s, err)
 	}
 	var u undo
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, u.all())
-		}
-	}()
 	if err := s.claim(&u, ground); err != nil {
-		return nil, err
+		return nil, errors.Join(err, u.all())
 	}
-	u.add(func() error { return s.bury(context.WithoutCancel(ctx)) })
 	slog.Debug("folder and volumes are there", "pod", s.String())
-	client, err := keeper.Spawn(h.Keeper, s.Dir())
-	if err != nil {
-		return nil, fmt.Errorf("cannot run Pod %s: %w", s, err)
-	}
-	slog.Debug("keeper is ready", "pod", s.String(), "pid", client.Hello().Pid)
-	s.pause, s.keeper = client.Hello().Pause, client.Hello().Process
-	u.add(func() error { return network.Detach(context.WithoutCancel(ctx), h.network(), string(pod.UID)) })
-	if err := s.connect(ctx); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
 
-// connect gives the Pod its network, unless it has the host's or wants none.
-func (s *Sandbox) connect(ctx context.Context) error {
+// Raise starts the Pod's keeper, which makes its cgroups, namespaces and memory volumes.
+func (s *Sandbox) Raise() error {
+	client, err := keeper.Spawn(s.Host.Keeper, s.Dir())
+	if err != nil {
+		return fmt.Errorf("cannot run Pod %s: %w", s, err)
+	}
+	slog.Debug("keeper is ready", "pod", s.String(), "pid", client.Hello().Pid)
+	s.pause, s.keeper = client.Hello().Pause, client.Hello().Process
+	return nil
+}
+
+// Connect gives the Pod, whose keeper is there, its network, unless it has the host's or wants none.
+func (s *Sandbox) Connect(ctx context.Context) error {
 	if s.Pod.Spec.HostNetwork || s.Pod.Annotations[manifest.AnnotationNetwork] == NetworkNone {
 		return nil
 	}
@@ -81,6 +76,7 @@ func (s *Sandbox) connect(ctx context.Context) error {
 		return err
 	}
 	s.Notes = append(s.Notes, result.Notes...)
+	slog.Debug("network is there", "pod", s.String())
 	return nil
 }
 
@@ -176,6 +172,7 @@ func (s *Sandbox) takeIDs(owner bundle.Owner) error {
 		n = len(s.Pod.Spec.InitContainers) + len(s.Pod.Spec.Containers)
 	}
 	if n == 0 {
+		s.ids = []idRange{} // known to be none
 		return nil
 	}
 	var err error

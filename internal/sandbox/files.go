@@ -19,27 +19,32 @@ func (s *Sandbox) Bundle(container string) string {
 	return filepath.Join(s.Dir(), bundlesDir, container)
 }
 
-// WriteFiles writes the files that all containers of the Pod have mounted, and says where they are.
-func (s *Sandbox) WriteFiles(hosts, hostname, resolvConf []byte) (bundle.Files, error) {
-	dir := s.file(filesDir)
+// Files says where the files lie that all containers of the Pod have mounted.
+func (s *Sandbox) Files() bundle.Files {
 	files := bundle.Files{
-		Hosts:      filepath.Join(dir, "hosts"),
-		Hostname:   filepath.Join(dir, "hostname"),
-		ResolvConf: filepath.Join(dir, "resolv.conf"),
+		Hosts:      filepath.Join(s.file(filesDir), "hosts"),
+		Hostname:   filepath.Join(s.file(filesDir), "hostname"),
+		ResolvConf: filepath.Join(s.file(filesDir), "resolv.conf"),
 		Shm:        s.file("shm"),
 	}
 	if s.Pod.Spec.HostIPC {
 		files.Shm = "/dev/shm"
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return files, fmt.Errorf("cannot write files of Pod %s: %w", s, err)
+	return files
+}
+
+// WriteFiles writes them.
+func (s *Sandbox) WriteFiles(hosts, hostname, resolvConf []byte) error {
+	if err := os.MkdirAll(s.file(filesDir), 0o700); err != nil {
+		return fmt.Errorf("cannot write files of Pod %s: %w", s, err)
 	}
+	files := s.Files()
 	for path, text := range map[string][]byte{files.Hosts: hosts, files.Hostname: hostname, files.ResolvConf: resolvConf} {
 		if err := writeFile(path, text, 0o644); err != nil {
-			return files, fmt.Errorf("cannot write files of Pod %s: %w", s, err)
+			return fmt.Errorf("cannot write files of Pod %s: %w", s, err)
 		}
 	}
-	return files, nil
+	return nil
 }
 
 // writeFile is os.WriteFile whatever the umask.

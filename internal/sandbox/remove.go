@@ -165,7 +165,7 @@ func (h Host) sweep(ctx context.Context, uid types.UID, release func(owner strin
 		return h.sweepFolder(uid)
 	}
 	state, err := s.Observe(ctx)
-	if err != nil || state.Alive {
+	if err != nil || state.Alive && state.Begun {
 		return nil // what cannot be read is left to a person
 	}
 	if state.Begun && state.Finished && !s.ephemeral() {
@@ -176,7 +176,7 @@ func (h Host) sweep(ctx context.Context, uid types.UID, release func(owner strin
 	}
 	defer s.Release()
 	// It may have come to life between the look and the lock.
-	if state, err = s.Observe(ctx); err != nil || state.Alive {
+	if state, err = s.Observe(ctx); err != nil || state.Alive && state.Begun {
 		return nil
 	}
 	switch {
