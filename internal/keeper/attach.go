@@ -38,7 +38,8 @@ func (k *keep) attach(conn *conn, name string, stdio [3]int) error {
 func (a *attachment) join(c *child) {
 	a.child = c
 	for i, o := range c.out {
-		if fd := a.stdio[i+1]; fd >= 0 {
+		// An output may have ended before the container: then there is nothing to wait for.
+		if fd := a.stdio[i+1]; fd >= 0 && o.fd >= 0 {
 			a.sinks[i+1] = o.attach(fd)
 			a.stdio[i+1] = -1
 		}
