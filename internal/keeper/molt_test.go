@@ -64,14 +64,12 @@ func TestMolt(t *testing.T) {
 	if got := p.log("a", 0)[stdout]; got != "begun-ended\ntyped\n" || s.Container("a").Last.ExitCode != 5 {
 		t.Errorf("log %q, record %+v", got, s.Container("a"))
 	}
-	var told bool
-	for len(seen) > 0 {
-		if s := <-seen; s.Container("a").Attempt == 1 {
-			told = true
+	for told := false; !told; {
+		now, open := <-seen
+		if !open {
+			t.Fatal("who watched was not told")
 		}
-	}
-	if !told {
-		t.Error("who watched was not told")
+		told = now.Container("a").Attempt == 1
 	}
 	// The terminal is the same one.
 	go func() {
