@@ -71,11 +71,12 @@ func (a *app) run(cmd *cobra.Command, f runFlags, args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	if err := e.Sweep(ctx); err != nil {
+	swept := make(chan error, 1)
+	go func() { swept <- e.Sweep(ctx) }()
+	images, err := a.ensure(ctx, e, pods, f.fetch)
+	if err := <-swept; err != nil {
 		a.complain(err)
 	}
-	slog.Debug("leftovers are swept")
-	images, err := a.ensure(ctx, e, pods, f.fetch)
 	if err != nil {
 		return interrupted(ctx, err)
 	}

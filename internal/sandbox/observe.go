@@ -56,6 +56,12 @@ func (s *Sandbox) ask(ctx context.Context) (State, error) {
 	return State{Status: *status, Alive: true}, nil
 }
 
+// begun reports whether a Life was applied.
+func (s *Sandbox) begun() bool {
+	_, err := keeper.ReadLife(s.Dir())
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Keeper is the Pod's keeper, for exec, attach, signals and watching. A Pod that has ended has none.
 func (s *Sandbox) Keeper() (*keeper.Client, error) {
 	client, err := keeper.Dial(s.Dir())

@@ -83,11 +83,10 @@ func (s *Sandbox) Owner(container string) string { return string(s.Pod.UID) + "_
 func (s *Sandbox) bury(ctx context.Context) error {
 	client, err := keeper.Dial(s.Dir())
 	if err == nil {
-		_, unborn := keeper.ReadLife(s.Dir())
-		if errors.Is(unborn, fs.ErrNotExist) {
-			err = client.Quit(ctx)
-		} else {
+		if s.begun() {
 			err = client.Stop(ctx, 0)
+		} else {
+			err = client.Quit(ctx)
 		}
 	}
 	if err != nil && !errors.Is(err, keeper.ErrNoKeeper) {
@@ -164,20 +163,17 @@ func (h Host) sweep(ctx context.Context, uid types.UID, release func(owner strin
 	if err != nil {
 		return h.sweepFolder(uid)
 	}
-	state, err := s.Observe(ctx)
-	if err != nil || state.Alive && state.Begun {
-		return nil // what cannot be read is left to a person
-	}
-	if state.Begun && state.Finished && !s.ephemeral() {
-		return nil
-	}
+	// The engine lock comes first: who holds it may be starting the Pod's keeper just now.
 	if s.Own() != nil {
 		return nil
 	}
 	defer s.Release()
-	// It may have come to life between the look and the lock.
-	if state, err = s.Observe(ctx); err != nil || state.Alive && state.Begun {
+	if s.begun() && keeper.Alive(s.Dir()) {
 		return nil
+	}
+	state, err := s.Observe(ctx)
+	if err != nil || state.Alive && state.Begun {
+		return nil // what cannot be read is left to a person
 	}
 	switch {
 	case !state.Begun, s.ephemeral():
@@ -185,7 +181,7 @@ func (h Host) sweep(ctx context.Context, uid types.UID, release func(owner strin
 	case !state.Finished:
 		return lost(s)
 	}
-	return nil
+	return nil // ended, and kept for its logs
 }
 
 // sweepFolder removes a folder that is no Pod. Its maker, if it lives, holds pods.lock.
