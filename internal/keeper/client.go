@@ -74,6 +74,9 @@ func (c *Client) once(ctx context.Context, r request) (reply, error) {
 	defer l.close()
 	got, fds, err := l.ask(r)
 	closeAll(fds)
+	if err == nil && got.Done && r.Op != opStatus {
+		err = io.EOF // it tells everybody that it leaves, instead of an answer
+	}
 	return got, c.left(err)
 }
 
