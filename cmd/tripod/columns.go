@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+
+	"tripod/internal/engine"
 )
 
 // podTable has a row a Pod, in kubectl's columns.
@@ -40,7 +42,7 @@ func containerTable(pods []*corev1.Pod, namespaces, wide bool, now time.Time) ta
 		t.header = append([]string{"NAMESPACE"}, t.header...)
 	}
 	if wide {
-		t.header = append(t.header, "ID")
+		t.header = append(t.header, "PID", "ID")
 	}
 	for _, pod := range pods {
 		for _, s := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
@@ -53,7 +55,7 @@ func containerTable(pods []*corev1.Pod, namespaces, wide bool, now time.Time) ta
 				row = append([]string{pod.Namespace}, row...)
 			}
 			if wide {
-				row = append(row, dash(strings.TrimPrefix(s.ContainerID, "tripod://")))
+				row = append(row, dash(pod.Annotations[engine.AnnotationPID+s.Name]), dash(strings.TrimPrefix(s.ContainerID, "tripod://")))
 			}
 			t.rows = append(t.rows, row)
 		}

@@ -74,6 +74,7 @@ func TestPodTable(t *testing.T) {
 	}
 	var b strings.Builder
 	pods := []*corev1.Pod{podOfStatus(corev1.PodRunning, nil, list{running, running})}
+	pods[0].Annotations = map[string]string{"pid.tripod/main": "4711"}
 	if err := podTable(pods, true, true, now).print(&b, true); err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +83,8 @@ func TestPodTable(t *testing.T) {
 	}
 	want := `NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE    IP         IMAGES    UID
 shop        web    2/2     Running   0          120m   10.0.0.2   b:1,b:1   u-1
-web   main   Running   0   60s      <none>
-web   main   Running   0   60s      <none>
+web   main   Running   0   60s      4711   <none>
+web   main   Running   0   60s      4711   <none>
 `
 	if b.String() != want {
 		t.Errorf("got\n%s want\n%s", b.String(), want)

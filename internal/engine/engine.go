@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"tripod/internal/image"
+	"tripod/internal/keeper"
 	"tripod/internal/life"
 	"tripod/internal/sandbox"
 )
@@ -55,7 +57,11 @@ func (e *Engine) Prepare(ctx context.Context, pod *corev1.Pod, images Images, o 
 	if o.Remove {
 		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, sandbox.AnnotationRemove, "true")
 	}
-	box, err := sandbox.Claim(e.Host, pod)
+	host := e.Host
+	if o.Remove && o.OnOrphan == life.OrphanStop {
+		host.Program = "" // whoever runs it removes it, with its network
+	}
+	box, err := sandbox.Claim(host, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +97,7 @@ func (e *Engine) Look(ctx context.Context, box *sandbox.Sandbox) (*corev1.Pod, e
 	pod := box.Pod.DeepCopy()
 	pod.APIVersion, pod.Kind = "v1", "Pod"
 	delete(pod.Annotations, sandbox.AnnotationRemove)
+	annotatePIDs(pod, &state.Status)
 	if !state.Stopping.IsZero() && !state.Finished {
 		at := metav1.NewTime(state.Stopping)
 		pod.DeletionTimestamp = &at
@@ -100,6 +107,23 @@ func (e *Engine) Look(ctx context.Context, box *sandbox.Sandbox) (*corev1.Pod, e
 		IPs: box.IPs(), HostIP: hostIP(),
 	}, time.Now())
 	return pod, nil
+}
+
+// PIDs of a running Pod, in the host's PID namespace, as annotations: the Pod API has no field for them.
+const (
+	AnnotationPID      = "pid.tripod/"      // with the container's name behind it
+	AnnotationPausePID = "pause.tripod/pid" // of the process that holds the Pod's namespaces
+)
+
+func annotatePIDs(pod *corev1.Pod, status *keeper.Status) {
+	for _, r := range status.Containers {
+		if r.State == life.Running {
+			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, AnnotationPID+r.Name, strconv.Itoa(r.Pid))
+		}
+	}
+	if status.Pause.Pid > 0 && !status.Finished {
+		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, AnnotationPausePID, strconv.Itoa(status.Pause.Pid))
+	}
 }
 
 // newUID is a random UUID (RFC 9562, version 4), as an API server gives one.
