@@ -20,8 +20,35 @@ import (
 
 var update = flag.Bool("update", false, "write what was seen into the scripts")
 
+// TestMain sees that this program has no loader: scripts copy it, as msg and listen, into images that have no C library. Where
+// go test has linked one, it is built again without and takes over.
 func TestMain(m *testing.M) {
+	if linked() {
+		fmt.Fprintln(os.Stderr, takeOver())
+		os.Exit(1)
+	}
 	testscript.Main(m, map[string]func(){"msg": message, "listen": listen})
+}
+
+func linked() bool {
+	self, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	defer self.Close()
+	libs, err := self.ImportedLibraries()
+	return err == nil && len(libs) > 0
+}
+
+// takeOver puts the static program in this one's place, and returns only when it cannot.
+func takeOver() error {
+	static := filepath.Join(filepath.Dir(os.Args[0]), "e2e-static.test")
+	build := exec.Command("go", "test", "-c", "-o", static, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the tests without C: %w: %s", err, out)
+	}
+	return fmt.Errorf("cannot run %s: %w", static, unix.Exec(static, os.Args, os.Environ()))
 }
 
 // registryAddr is where the scripts' registry listens: in the network namespace of a script nothing else does.
@@ -53,7 +80,6 @@ func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("containers are made by root")
 	}
-	needStatic(t)
 	bin := binaries(t)
 	storage := images(t)
 	work, err := os.MkdirTemp("/tmp", "e2e")
@@ -88,18 +114,6 @@ func TestScripts(t *testing.T) {
 			"let": let, "await": await, "noleaks": noLeaks,
 		},
 	})
-}
-
-// needStatic sees that this program has no loader: scripts copy it into images that have no C library.
-func needStatic(t *testing.T) {
-	self, err := elf.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer self.Close()
-	if libs, err := self.ImportedLibraries(); err == nil && len(libs) > 0 {
-		t.Fatalf("the tests are linked from %v: set CGO_ENABLED=0, or use make e2e", libs)
-	}
 }
 
 // binaries is the folder of the tripod that is tested: the one make build wrote, unless PATH has another first.

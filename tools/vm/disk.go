@@ -19,7 +19,7 @@ import (
 var tools = []string{
 	"base-files", "bash", "dash", "coreutils", "util-linux", "mount", "bsdutils", "findutils", "grep", "sed", "mawk", "hostname", "login",
 	"procps", "psmisc", "net-tools", "iproute2", "nftables", "curl", "tar", "gzip", "zstd", "kmod", "netbase", "ca-certificates",
-	"busybox-static", "docker-registry", "skopeo",
+	"debianutils", "jq", "busybox-static", "docker-registry", "skopeo", "runc",
 }
 
 // diskSize is what the tests have to write into, beside what is there.
