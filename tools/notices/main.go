@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -90,7 +89,7 @@ func linked(packages []string) ([]module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the Go tree: %w", err)
 	}
-	list := []module{{Path: "std", Version: runtime.Version(), Dir: strings.TrimSpace(string(root))}}
+	list := []module{{Path: "std", Version: "Go's own library", Dir: strings.TrimSpace(string(root))}}
 	for _, m := range found {
 		list = append(list, m)
 	}
@@ -112,8 +111,10 @@ func render(modules []module) ([]byte, error) {
 		}
 		kinds := []string{}
 		for _, text := range texts {
-			if k := kind(text); k != "" && !slices.Contains(kinds, k) {
-				kinds = append(kinds, k)
+			for _, k := range licences(text) {
+				if !slices.Contains(kinds, k) {
+					kinds = append(kinds, k)
+				}
 			}
 			n := byText[text]
 			if n == nil {
@@ -162,8 +163,9 @@ func trim(text string) string {
 	return strings.Trim(strings.Join(lines, "\n"), "\n")
 }
 
-// kind names a licence by the sentence that is its own, as SPDX does; "" for a text that is no licence (a NOTICE).
-func kind(text string) string {
+// licences names what a text holds, each licence by the sentence that is its own, as SPDX does. A NOTICE holds none.
+func licences(text string) []string {
+	var found []string
 	flat := strings.Join(strings.Fields(text), " ")
 	for _, k := range []struct{ sentence, name string }{
 		{"Apache License Version 2.0", "Apache-2.0"},
@@ -178,8 +180,11 @@ func kind(text string) string {
 		{"Redistribution and use in source and binary forms", "BSD-2-Clause"},
 	} {
 		if strings.Contains(flat, k.sentence) {
-			return k.name
+			// The shorter BSD licence is within the longer.
+			if !slices.Contains(found, k.name) && (k.name != "BSD-2-Clause" || !slices.Contains(found, "BSD-3-Clause")) {
+				found = append(found, k.name)
+			}
 		}
 	}
-	return ""
+	return found
 }
