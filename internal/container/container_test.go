@@ -229,6 +229,28 @@ func TestScratchRoot(t *testing.T) {
 	}
 }
 
+// TestManyLayers has more layers than their names fit into one mount.
+func TestManyLayers(t *testing.T) {
+	root := layers(t)
+	dir := t.TempDir()
+	var list []string
+	for i := range 200 {
+		at := filepath.Join(dir, strings.Repeat("x", 60)+strconv.Itoa(i))
+		if err := os.Mkdir(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(at, "layer"), []byte(strconv.Itoa(i)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, at)
+	}
+	root.Lower = append(list, root.Lower...)
+	out, _, err := runs(t, Config{Spec: sample("sh", "-c", "cat /layer; touch /x && echo .made"), Root: root})
+	if err != nil || out != "0.made\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 func TestUser(t *testing.T) {
 	spec := sample("sh", "-c", "id; cat >/dev/null </dev/null; echo yes > /proc/self/fd/1")
 	mask := uint32(0o077)

@@ -33,7 +33,8 @@ func (p *program) root(r Rootfs, mapped bool, owner owner) error {
 	if r.Path != "" && !mapped {
 		at = r.Path
 	}
-	if r.Scratch || mapped {
+	many := r.Path == "" && !mapped && len(overlayData(r.Lower, r.Upper, r.Work)) >= maxData
+	if r.Scratch || mapped || many {
 		at = path.Join(r.Mountpoint, "merged")
 		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(r.Mountpoint), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0755")).
 			sh("mount -t tmpfs -o mode=0755 tmpfs", quote(r.Mountpoint))
@@ -47,8 +48,11 @@ func (p *program) root(r Rootfs, mapped bool, owner owner) error {
 		return nil
 	}
 	lower, upper, work := r.Lower, r.Upper, r.Work
-	if mapped {
+	switch {
+	case mapped:
 		lower = p.mappedLayers(r)
+	case many:
+		lower = p.shortNames(r)
 	}
 	if r.Scratch {
 		upper, work = path.Join(r.Mountpoint, "upper"), path.Join(r.Mountpoint, "work")
@@ -99,17 +103,40 @@ func (p *program) overlay(lower []string, upper, work, at string) {
 		return
 	}
 	common := commonDir(lower)
-	var names []string
-	for _, l := range lower {
-		names = append(names, escape(strings.TrimPrefix(l, common)))
-	}
 	p.add("enter the layers' directory", Chdir, Text(common)).sh("cd", quote(common))
+	data := overlayData(lower, upper, work)
+	if len(data) >= maxData {
+		p.fail(fmt.Errorf("root: %d layers are more than one mount takes", len(lower)))
+	}
+	p.add("mount root file system", Mount, Text("overlay"), Text(at), Text("overlay"), Int(0), Text(data)).
+		sh("mount -t overlay -o", quote(data), "overlay", quote(at))
+}
+
+// maxData is how much data mount(2) takes: a page, with the NUL at its end.
+const maxData = 4096
+
+// overlayData is what an overlay of these directories is mounted with, from the directory that they have in common.
+func overlayData(lower []string, upper, work string) string {
+	common := commonDir(lower)
+	names := make([]string, len(lower))
+	for i, l := range lower {
+		names[i] = escape(strings.TrimPrefix(l, common))
+	}
 	data := "lowerdir=" + strings.Join(names, ":")
 	if upper != "" {
 		data += ",upperdir=" + escape(upper) + ",workdir=" + escape(work)
 	}
-	p.add("mount root file system", Mount, Text("overlay"), Text(at), Text("overlay"), Int(0), Text(data)).
-		sh("mount -t overlay -o", quote(data), "overlay", quote(at))
+	return data
+}
+
+// shortNames gives layers that are too many for their own names new ones: links on the mount point's scratch tmpfs.
+func (p *program) shortNames(r Rootfs) (lower []string) {
+	for i, host := range r.Lower {
+		at := path.Join(r.Mountpoint, fmt.Sprint(i))
+		p.add(fmt.Sprint("name layer ", i), Symlinkat, Text(host), cwd, Text(at)).sh("ln -s", quote(host), quote(at))
+		lower = append(lower, at)
+	}
+	return lower
 }
 
 // escape protects the characters that overlayfs reads in a path.
