@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"tripod/internal/life"
 )
@@ -25,7 +26,7 @@ func Status(pod *corev1.Pod, s Seen, now time.Time) corev1.PodStatus {
 	status := corev1.PodStatus{
 		Phase:     corev1.PodPhase(life.Phase(s.Life, s.Records, s.Finished)),
 		StartTime: pod.CreationTimestamp.DeepCopy(),
-		QOSClass:  qosClass(pod),
+		QOSClass:  qos.ComputePodQOS(pod),
 	}
 	for _, ip := range s.IPs {
 		status.PodIPs = append(status.PodIPs, corev1.PodIP{IP: ip.String()})
@@ -163,28 +164,4 @@ func condition(kind corev1.PodConditionType, holds bool, reason string) corev1.P
 		c.Status, c.Reason = corev1.ConditionTrue, ""
 	}
 	return c
-}
-
-// qosClass is the class that Kubernetes gives a Pod (pkg/apis/core/v1/helper/qos): Guaranteed when every container has
-// equal requests and limits of CPU and memory, BestEffort when none has any, Burstable otherwise.
-func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
-	guaranteed, any := true, false
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range list {
-			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-				limit, hasLimit := c.Resources.Limits[name]
-				request, hasRequest := c.Resources.Requests[name]
-				hasLimit, hasRequest = hasLimit && !limit.IsZero(), hasRequest && !request.IsZero()
-				any = any || hasLimit || hasRequest
-				guaranteed = guaranteed && hasLimit && (!hasRequest || request.Equal(limit))
-			}
-		}
-	}
-	switch {
-	case !any:
-		return corev1.PodQOSBestEffort
-	case guaranteed:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
 }
