@@ -88,6 +88,11 @@ func (c *child) make() (err error) {
 	if err != nil {
 		return err
 	}
+	if !c.def.TTY {
+		c.box, err = container.Run(cfg)
+		return err
+	}
+	// A terminal is taken at the gate, so that nothing of what the program prints is missed.
 	if c.box, err = container.Create(cfg); err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (e *execution) process(own *specs.Process) *specs.Process {
 	}
 	if e.Privileged {
 		all := ownCapabilities()
-		p.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all, Inheritable: all}
+		p.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 		p.NoNewPrivileges = false
 	}
 	return &p
