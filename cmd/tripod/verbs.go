@@ -19,7 +19,6 @@ func verbs(a *app) []*cobra.Command {
 		newCp(a),
 		newImageCommand(a),
 		newExplain(a),
-		newImageCommand(a),
 		newDoctor(a),
 		newVersion(a),
 		newCompletion(a),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,10 +74,10 @@ func (a *app) wait(ctx context.Context, e *engine.Engine, box *sandbox.Sandbox, 
 }
 
 func parseGoal(word string) (engine.Goal, error) {
-	switch word {
-	case "ended", "exit", "condition=PodCompleted":
+	switch strings.ToLower(strings.TrimPrefix(word, "condition=")) {
+	case "ended", "exit", "podcompleted":
 		return engine.Ended, nil
-	case "ready", "condition=Ready", "condition=ready":
+	case "ready":
 		return engine.Ready, nil
 	case "running":
 		return engine.Running, nil
