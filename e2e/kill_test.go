@@ -184,7 +184,7 @@ func (s *stage) keeperOf(pod string) int {
 func TestKillKeeper(t *testing.T) {
 	s := newStage(t)
 	for _, policy := range []string{"always", "no"} {
-		for range 5 {
+		for range 3 {
 			s.must("run", "-d", "--restart", policy, "--name", "a", "host:/", "sleep", "36000")
 			if err := unix.Kill(s.keeperOf("a"), unix.SIGKILL); err != nil {
 				t.Fatal(err)
