@@ -302,3 +302,45 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// kept are the tests, scripts and benchmarks that SPECIFICATION.md names.
+var kept = regexp.MustCompile("`([a-z0-9]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`|`e2e/([a-z-]+)`|bench: ([^|,]+?) ?(?:\\||,|$)")
+
+// TestPromises sees that what keeps a promise of SPECIFICATION.md is there.
+func TestPromises(t *testing.T) {
+	text, err := os.ReadFile("SPECIFICATION.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	var benches strings.Builder
+	for _, s := range sources(t) {
+		if s.dir == "bench" {
+			data, err := os.ReadFile(s.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			benches.Write(data)
+		}
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test {
+				tests[filepath.Base(s.dir)+"."+f.Name.Name] = true
+			}
+		}
+	}
+	_, promises, _ := strings.Cut(string(text), "\n## ")
+	for line := range strings.Lines(promises) {
+		for _, m := range kept.FindAllStringSubmatch(strings.TrimSpace(line), -1) {
+			switch {
+			case m[1] != "" && !tests[m[1]+"."+m[2]]:
+				t.Errorf("SPECIFICATION.md names %s.%s, which is not there", m[1], m[2])
+			case m[3] != "":
+				if _, err := os.Stat("e2e/testdata/script/" + m[3] + ".txtar"); err != nil {
+					t.Errorf("SPECIFICATION.md names e2e/%s: %v", m[3], err)
+				}
+			case m[4] != "" && !strings.Contains(benches.String(), m[4]):
+				t.Errorf("SPECIFICATION.md names the benchmark %q, which is not there", m[4])
+			}
+		}
+	}
+}
