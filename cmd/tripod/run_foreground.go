@@ -100,8 +100,13 @@ func (r *runner) group(ctx context.Context, release func(), pods []*corev1.Pod) 
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	release() // from here on a signal does not end the context, it stops the Pods
-	code, err := r.rule(made, true)
+	told := signals()
+	defer signal.Stop(told)
+	if ctx.Err() != nil {
+		return interrupted(ctx, errors.Join(ctx.Err(), r.remove(made)))
+	}
+	release() // from here on a signal does not end the context, it stops what runs
+	code, err := r.rule(made, told, true)
 	err = errors.Join(err, r.remove(made))
 	if err != nil {
 		return err
@@ -109,12 +114,19 @@ func (r *runner) group(ctx context.Context, release func(), pods []*corev1.Pod) 
 	return exitCode(code)
 }
 
+// signals begins to collect what we are told, so that nothing of it ends us before the Pods are stopped.
+func signals() chan os.Signal {
+	told := make(chan os.Signal, 8)
+	signal.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	return told
+}
+
+// ends reports whether a signal asks us to stop.
+func ends(n os.Signal) bool { return n == unix.SIGINT || n == unix.SIGTERM || n == unix.SIGHUP }
+
 // rule begins Pods whose owner we are, shows their logs, stops them when we are told to, and returns when all have ended.
 // The code is the first failed container's, or that of the signal that ended us.
-func (r *runner) rule(made []*engine.Prepared, prefixed bool) (code int, err error) {
-	told := make(chan os.Signal, 4)
-	signal.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(told)
+func (r *runner) rule(made []*engine.Prepared, told <-chan os.Signal, prefixed bool) (code int, err error) {
 	var logs sync.WaitGroup
 	show := newLogWriter(r.out)
 	styles := r.styles(made, prefixed)
@@ -126,6 +138,9 @@ func (r *runner) rule(made []*engine.Prepared, prefixed bool) (code int, err err
 	for {
 		select {
 		case n := <-told:
+			if !ends(n) {
+				continue
+			}
 			stopped++
 			code = 128 + int(n.(unix.Signal))
 			r.stop(made, stopped)

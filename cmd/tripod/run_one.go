@@ -29,21 +29,25 @@ func (r *runner) one(ctx context.Context, release func(), pod *corev1.Pod) error
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	release() // from here on a signal does not end the context, it stops the container
+	told := signals()
+	defer signal.Stop(told)
+	if ctx.Err() != nil {
+		return interrupted(ctx, errors.Join(ctx.Err(), r.remove(made)))
+	}
+	release() // from here on a signal does not end the context, it stops what runs
 	p := made[0]
 	var code int
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
-		code, err = r.attached(p, keys)
+		code, err = r.attached(p, told, keys)
 	} else {
-		code, err = r.rule(made, false)
+		code, err = r.rule(made, told, false)
 	}
 	if errors.Is(err, errDetached) {
 		p.Release()
 		return nil
 	}
-	// A container that could not begin is nothing to keep.
-	var failed *engine.StartError
-	if r.flags.remove || errors.As(err, &failed) {
+	// What could not begin is nothing to keep.
+	if r.flags.remove || err != nil {
 		err = errors.Join(err, r.remove(made))
 	}
 	p.Release()
@@ -54,7 +58,7 @@ func (r *runner) one(ctx context.Context, release func(), pod *corev1.Pod) error
 }
 
 // attached begins a Pod of one container with our streams, and returns its exit code.
-func (r *runner) attached(p *engine.Prepared, keys []byte) (int, error) {
+func (r *runner) attached(p *engine.Prepared, told <-chan os.Signal, keys []byte) (int, error) {
 	c := p.Life.Containers[len(p.Life.Containers)-1]
 	client, err := p.Keeper()
 	if err != nil {
@@ -70,25 +74,24 @@ func (r *runner) attached(p *engine.Prepared, keys []byte) (int, error) {
 		return 0, err
 	}
 	defer t.restore()
-	told := make(chan os.Signal, 8)
-	signal.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-	defer signal.Stop(told)
 	passed := make(chan keeper.Signal, 8)
 	t.streams.Signals = passed
 	go r.obey(p, told, passed)
 
-	began := make(chan error, 1)
-	exit, err := attach(context.Background(), client, c.Name, t, func() { began <- p.Begin(context.Background()) })
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var failed error
+	exit, err := attach(ctx, client, c.Name, t, func() {
+		if failed = p.Begin(ctx); failed != nil {
+			cancel() // nothing will ever come
+		}
+	})
 	t.restore()
+	if failed != nil {
+		return 0, failed
+	}
 	if errors.Is(err, errDetached) {
 		return 0, err
-	}
-	select {
-	case failed := <-began:
-		if failed != nil {
-			return 0, failed
-		}
-	default:
 	}
 	var refused *keeper.RefusedError
 	if errors.As(err, &refused) {
@@ -113,11 +116,10 @@ func (r *runner) settled(p *engine.Prepared) error {
 func (r *runner) obey(p *engine.Prepared, told <-chan os.Signal, passed chan<- keeper.Signal) {
 	stopped := 0
 	for n := range told {
-		switch n {
-		case unix.SIGINT, unix.SIGTERM, unix.SIGHUP:
+		if ends(n) {
 			stopped++
 			r.stop([]*engine.Prepared{p}, stopped)
-		default:
+		} else {
 			passed <- keeper.Signal(n.(unix.Signal))
 		}
 	}
