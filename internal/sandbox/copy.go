@@ -94,6 +94,9 @@ func copyTree(from *Tree, source string, to *Tree, target string, o CopyOptions)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
 		// A file that is named is written over where it lies, through links too, as a person who names it means.
+		if err := to.plain(target); err != nil {
+			return naming(target, err)
+		}
 		made, err := to.open(target, createFile, 0o600)
 		if err == nil {
 			return c.fill(made, fd, &st)
@@ -103,6 +106,27 @@ func copyTree(from *Tree, source string, to *Tree, target string, o CopyOptions)
 		}
 	}
 	return c.node(fd, &st, place, name, source)
+}
+
+// plain refuses what is no file: a container can make the node of a disk of the host's, and may not open it; we may.
+func (t *Tree) plain(name string) error {
+	fd, err := t.open(name, unix.O_PATH, 0)
+	if err != nil {
+		return nil // it is to be made
+	}
+	defer unix.Close(fd)
+	return regular(fd)
+}
+
+func regular(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return errors.New("it is neither file nor directory")
+	}
+	return nil
 }
 
 // destination opens the directory that receives the copy, and says under which name; into says that the copied
@@ -129,7 +153,7 @@ func (t *Tree) destination(target, base string, contents, isDir bool) (place int
 
 // open resolves a path below the root of the tree.
 func (t *Tree) open(name string, flags int, mode uint64) (int, error) {
-	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode, Resolve: unix.RESOLVE_IN_ROOT}
+	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: mode, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	for {
 		fd, err := unix.Openat2(int(t.root.Fd()), "./"+strings.TrimLeft(name, "/"), how)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
@@ -224,7 +248,7 @@ func (c *copier) directory(fd int, st *unix.Stat_t, to int, name, full string) e
 }
 
 // createFile opens what a copy of a regular file is written to. Non-blocking: a fifo that has the name does not hold us.
-const createFile = unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NONBLOCK | unix.O_CLOEXEC
+const createFile = unix.O_WRONLY | unix.O_CREAT | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 
 // file copies a regular file to a name in a directory. What has the name now is removed first: it may be a link, or a
 // program that runs. Only what something is mounted on is written over.
@@ -242,6 +266,13 @@ func (c *copier) file(fd int, st *unix.Stat_t, to int, name string) error {
 // fill writes the copy of the file fd to made, and closes made.
 func (c *copier) fill(made, fd int, st *unix.Stat_t) error {
 	out := os.NewFile(uintptr(made), "")
+	// It may have been exchanged since it was looked at.
+	if err := regular(made); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	if err := unix.Ftruncate(made, 0); err != nil {
+		return errors.Join(err, out.Close())
+	}
 	in, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // our own descriptor: leads to no other file
 	if err != nil {
 		out.Close()
