@@ -195,7 +195,7 @@ type ExecConfig struct {
 func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 	given := newFiles()
 	defer given.close()
-	facts := plan.Facts{LastCap: c.host.LastCap, NoFile: c.host.NoFile, ChownStd: own(cfg.Stdio, cfg.OwnStdio)}
+	facts := plan.Facts{LastCap: c.host.LastCap, Ignored: c.host.Ignored, NoFile: c.host.NoFile, ChownStd: own(cfg.Stdio, cfg.OwnStdio)}
 	if err := given.cgroup(c.Group, &facts); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -203,6 +204,8 @@ func TestRun(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
+	signal.Ignore(unix.SIGUSR1, unix.SIGHUP)
+	defer signal.Reset(unix.SIGUSR1, unix.SIGHUP)
 	out, _, err := runs(t, Config{Spec: sample("grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status")})
 	if want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"; err != nil || out != want {
 		t.Errorf("%q, %v", out, err)

@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"tripod/internal/birth"
 	"tripod/internal/cgroup"
 	"tripod/internal/plan"
 )
@@ -18,6 +19,7 @@ import (
 type Host struct {
 	Cgroup  cgroup.Host
 	LastCap int         // the kernel's highest capability
+	Ignored uint64      // signals that this process ignores, and its containers shall not
 	NoFile  plan.Rlimit // RLIMIT_NOFILE that processes get whose spec names none
 }
 
@@ -35,7 +37,7 @@ func Look() (Host, error) {
 	if err != nil || n < 0 || n > 63 {
 		return Host{}, fmt.Errorf("cannot read the kernel's capabilities: %q", last)
 	}
-	h := Host{Cgroup: groups, LastCap: n}
+	h := Host{Cgroup: groups, LastCap: n, Ignored: birth.Ignored()}
 	var r unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &r); err == nil {
 		h.NoFile = nofile(r)
@@ -55,7 +57,7 @@ func nofile(r unix.Rlimit) plan.Rlimit {
 
 // facts are those of this host that a spec's plan depends on.
 func (h Host) facts(spec *specs.Spec) plan.Facts {
-	f := plan.Facts{LastCap: h.LastCap, NoFile: h.NoFile, Kinds: map[string]plan.Kind{}}
+	f := plan.Facts{LastCap: h.LastCap, Ignored: h.Ignored, NoFile: h.NoFile, Kinds: map[string]plan.Kind{}}
 	for _, m := range spec.Mounts {
 		if m.Source != "" && strings.HasPrefix(m.Source, "/") {
 			f.Kinds[m.Source] = kind(m.Source, unix.Stat)

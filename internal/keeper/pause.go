@@ -46,7 +46,7 @@ func startPause(s *Sandbox, g *ground, held map[specs.LinuxNamespaceType]*os.Fil
 	}()
 	in := plan.PauseInput{
 		Hostname: s.Hostname, Sysctls: s.Sysctls, Mountpoint: filepath.Join(g.dir, "root"),
-		Facts: plan.Facts{LastCap: g.host.LastCap, NoFile: g.host.NoFile},
+		Facts: plan.Facts{LastCap: g.host.LastCap, Ignored: g.host.Ignored, NoFile: g.host.NoFile},
 	}
 	if err := os.MkdirAll(in.Mountpoint, 0o700); err != nil {
 		return nil, err

@@ -68,6 +68,8 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p.identity(specs.User{UID: nobody, GID: nobody})
 	p.limit(caps)
 	p.add("no new privileges", Prctl, Int(unix.PR_SET_NO_NEW_PRIVS), Int(1), Int(0), Int(0), Int(0))
+	// Signals stay blocked: pause takes them one by one.
+	p.signals(in.Facts.Ignored)
 	p.add("execute pause", Execveat, File(PauseFile), empty, Strings([]string{"/pause"}), Strings(nil), Int(emptyPath))
 	return p.plan(clone, in.Facts, false)
 }

@@ -173,6 +173,7 @@ var (
 type Facts struct {
 	LastCap  int             // the highest capability of this kernel, from /proc/sys/kernel/cap_last_cap
 	Kinds    map[string]Kind // of the host's files: bind sources, and masked and read-only paths below /proc and /sys
+	Ignored  uint64          // signals that the parent ignores, bit N-1 for signal N
 	NoFile   Rlimit          // RLIMIT_NOFILE for a process whose spec names none
 	Cgroup   Cgroup
 	ChownStd [3]bool // stdin, stdout, stderr are the caller's own pipes: they are given to the container's user

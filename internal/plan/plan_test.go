@@ -19,6 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func facts(spec *specs.Spec) Facts {
 	f := Facts{
 		LastCap: 40,
+		Ignored: 1 << (unix.SIGHUP - 1),
 		NoFile:  Rlimit{1024, 524288},
 		Kinds: map[string]Kind{
 			"/proc/kcore": Regular, "/proc/keys": Regular, "/proc/acpi": Dir, "/sys/firmware": Dir, "/proc/sys": Dir, "/proc/bus": Dir,

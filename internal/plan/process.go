@@ -65,7 +65,8 @@ func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts) 
 	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
 	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
 	p.origin = "process"
-	p.signals()
+	p.signals(f.Ignored)
+	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
 	if filter != nil && proc.NoNewPrivileges {
 		p.filter(filter)
 	}
@@ -133,16 +134,14 @@ func (p *program) identity(u specs.User) {
 	p.add(fmt.Sprint("be user ", u.UID), Setresuid, Int(u.UID), Int(u.UID), Int(u.UID))
 }
 
-// signals gives the program the dispositions and the mask that it expects. CLONE_CLEAR_SIGHAND reset every handler;
-// what was ignored (nohup, a shell's background job) is still ignored.
-func (p *program) signals() {
-	for _, sig := range []struct {
-		nr   unix.Signal
-		name string
-	}{{unix.SIGHUP, "SIGHUP"}, {unix.SIGINT, "SIGINT"}, {unix.SIGQUIT, "SIGQUIT"}, {unix.SIGPIPE, "SIGPIPE"}} {
-		p.add("default "+sig.name, RtSigaction, Int(int(sig.nr)), Bytes(make([]byte, 32)), null, Int(8))
+// signals gives the program the dispositions that it expects. CLONE_CLEAR_SIGHAND reset every handler; what the parent
+// ignores is still ignored.
+func (p *program) signals(ignored uint64) {
+	for n := 1; n <= 64; n++ {
+		if ignored&(1<<(n-1)) != 0 {
+			p.add(fmt.Sprint("default for signal ", n), RtSigaction, Int(n), Bytes(make([]byte, 32)), null, Int(8))
+		}
 	}
-	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
 }
 
 // compileFilter turns the spec's seccomp profile into a program; nil stays nil.
