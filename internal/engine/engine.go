@@ -104,7 +104,7 @@ func (e *Engine) Look(ctx context.Context, box *sandbox.Sandbox) (*corev1.Pod, e
 	}
 	pod.Status = Status(pod, Seen{
 		Life: state.Life, Records: state.Containers, Finished: state.Finished, Stopping: state.Stopping,
-		IPs: box.IPs(), HostIP: hostIP(),
+		IPs: podIPs(box), HostIP: hostIP(),
 	}, time.Now())
 	return pod, nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -74,10 +75,21 @@ func tellsIPs(containers []corev1.Container) bool {
 
 func addresses(box *sandbox.Sandbox) []string {
 	var ips []string
-	for _, ip := range box.IPs() {
+	for _, ip := range podIPs(box) {
 		ips = append(ips, ip.String())
 	}
 	return ips
+}
+
+// podIPs are the Pod's addresses; on the host's network they are the host's.
+func podIPs(box *sandbox.Sandbox) []netip.Addr {
+	if !box.Pod.Spec.HostNetwork {
+		return box.IPs()
+	}
+	if ip := hostIP(); ip.IsValid() {
+		return []netip.Addr{ip}
+	}
+	return nil
 }
 
 // writeFiles writes hosts, hostname and resolv.conf of a Pod that has its network.
