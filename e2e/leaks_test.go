@@ -94,7 +94,7 @@ func (seen inventory) cgroups() error {
 				return nil
 			case err != nil:
 				return err
-			case d.IsDir() && strings.Contains(path, "/tripod"):
+			case d.IsDir() && (strings.HasSuffix(path, "/tripod") || strings.Contains(path, "/tripod/")):
 				seen["cgroup "+path] = true
 			}
 			return nil
