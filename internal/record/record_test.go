@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -99,7 +100,7 @@ func TestTry(t *testing.T) {
 func TestLockExcludes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
 	var wg sync.WaitGroup
-	inside, worst := 0, 0
+	var inside atomic.Int32
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
@@ -108,9 +109,10 @@ func TestLockExcludes(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				inside++
-				worst = max(worst, inside)
-				inside--
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d holders at once", n)
+				}
+				inside.Add(-1)
 				if err := l.Remove(); err != nil {
 					t.Error(err)
 				}
@@ -118,7 +120,4 @@ func TestLockExcludes(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if worst != 1 {
-		t.Errorf("%d holders at once", worst)
-	}
 }
