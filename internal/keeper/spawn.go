@@ -130,8 +130,9 @@ func bear(binary, dir string, files map[string]*os.File) (_ *birth.Child, err er
 // the pipe to tell on.
 func program(argv []string) []plan.Step {
 	// The runtime's own settings. Two threads of Go code are enough. A collection costs more memory than it gives back
-	// to a program so small, which molts instead: only one that cannot, for a long time, collects.
-	env := []string{"PATH=" + searchPath, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB"}
+	// to a program so small, which molts instead: only one that cannot, for a long time, collects. On a host that gives
+	// huge pages unasked one of them would be the greater part of it.
+	env := []string{"PATH=" + searchPath, "GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=12MiB", "GODEBUG=disablethp=1"}
 	step := func(name string, call plan.Call, args ...plan.Arg) plan.Step {
 		return plan.Step{Name: name, Call: call, Args: args}
 	}
