@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,9 @@ func TestStoreOnOverlay(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if err := unix.Setxattr(at, "trusted.overlay.probe", []byte("x"), 0); errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("before Linux 6.7 an overlay cannot hold the marks of one that lies on it")
+	}
 	s, err := Open(at)
 	if err != nil {
 		t.Fatal(err)
