@@ -214,6 +214,19 @@ func (c *Child) second() error {
 	return nil
 }
 
+// early says that the plan's second clone, if any, comes before its gate.
+func (c *Child) early() bool {
+	for _, s := range c.plan.Steps {
+		if s.Call == plan.Clone {
+			return true
+		}
+		if s.Call == plan.Read && s.Args[0].S == plan.Gate {
+			return false
+		}
+	}
+	return false
+}
+
 func (c *Child) twice() bool {
 	for _, s := range c.plan.Steps {
 		if s.Call == plan.Clone {
@@ -226,9 +239,11 @@ func (c *Child) twice() bool {
 // Ready waits until the child is at its gate. If it does not get there the child is gone, and the error is a
 // *StepError or ErrDied.
 func (c *Child) Ready() error {
-	if err := c.second(); err != nil {
-		c.Abort()
-		return err
+	if c.early() {
+		if err := c.second(); err != nil {
+			c.Abort()
+			return err
+		}
 	}
 	told, err := c.listen()
 	if err == nil && !told {

@@ -65,6 +65,7 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	}
 	if spec.Process.Terminal {
 		p.terminal(true)
+		p.control()
 	}
 	p.masks(spec.Linux, in.Facts)
 	closing()
@@ -85,7 +86,7 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		p.gate()
 	}
 	p.forget()
-	if err := p.process(spec.Process, filter, in.Facts); err != nil {
+	if err := p.process(spec.Process, filter, in.Facts, func() {}); err != nil {
 		return nil, err
 	}
 	return p.plan(clone, in.Facts, spec.Process.Terminal)

@@ -155,10 +155,15 @@ func (p *program) terminal(console bool) {
 	for i, name := range []string{"stdin", "stdout", "stderr"} {
 		p.add("terminal as "+name, Dup3, Result(rSlave), Int(i), Int(0))
 	}
-	p.add("make it the controlling terminal", Ioctl, Int(0), Int(unix.TIOCSCTTY), Int(0))
 	p.add("keep master for the keeper", Dup3, Result(rMaster), Int(ConsoleFD), Int(unix.O_CLOEXEC))
 	p.add("close master", Close, Result(rMaster))
 	p.add("close other end", Close, Result(rSlave))
+}
+
+// control makes stdin the controlling terminal of the session that this process leads.
+func (p *program) control() {
+	p.origin = "process.terminal"
+	p.add("make it the controlling terminal", Ioctl, Int(0), Int(unix.TIOCSCTTY), Int(0))
 }
 
 // masks hides paths, and makes others read-only. What they are is known from Facts: /proc and /sys are the same

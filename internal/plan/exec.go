@@ -38,9 +38,6 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	if in.Namespaces&unix.CLONE_NEWUSER != 0 {
 		p.becomeRoot()
 	}
-	if in.Namespaces&(unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
-		p.inner(0)
-	}
 	p.origin = "root"
 	p.add("enter /", Chdir, Text("/"))
 	if proc.Terminal {
@@ -53,7 +50,17 @@ func CompileExec(in ExecInput) (*Plan, error) {
 		p.add("end: nobody took it", ExitGroup, Int(125))
 	}
 	p.forget()
-	if err := p.process(proc, filter, in.Facts); err != nil {
+	// The container sees its PID namespace's processes, and one with CAP_SYS_PTRACE may look into them and change them
+	// (CVE-2016-9962). What comes into it has the container's identity already, and nothing of the host's.
+	enter := func() {
+		if in.Namespaces&(unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
+			p.inner(0)
+		}
+		if proc.Terminal {
+			p.control()
+		}
+	}
+	if err := p.process(proc, filter, in.Facts, enter); err != nil {
 		return nil, err
 	}
 	return p.plan(0, in.Facts, proc.Terminal)

@@ -16,8 +16,8 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
-// filter may be nil.
-func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts) error {
+// filter may be nil. enter adds what is done last, with the container's identity.
+func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts, enter func()) error {
 	if len(proc.Args) == 0 || proc.Args[0] == "" {
 		return fmt.Errorf("process.args: no command")
 	}
@@ -64,6 +64,7 @@ func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts) 
 	}
 	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
 	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
+	enter()
 	p.origin = "process"
 	p.signals(f.Ignored)
 	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
