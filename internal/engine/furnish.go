@@ -20,12 +20,13 @@ import (
 )
 
 // build makes all of a claimed Pod but its containers, and gives the Life that begins them. What does not need the other
-// is made side by side: images are leased while the keeper starts, bundles are written while the network comes up.
+// is made side by side: images are leased and the bridge is made while the keeper starts, bundles are written while the network comes up.
 func (e *Engine) build(ctx context.Context, box *sandbox.Sandbox, images Images, onOrphan string) (life.Life, error) {
 	containers := slices.Concat(box.Pod.Spec.InitContainers, box.Pod.Spec.Containers)
 	parts := make([]part, len(containers))
 	var first errgroup.Group
 	first.Go(box.Raise)
+	first.Go(func() error { return box.Prepare(ctx) })
 	for i := range containers {
 		first.Go(func() (err error) {
 			parts[i], err = e.part(box, &containers[i], images[containers[i].Image])

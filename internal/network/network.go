@@ -162,6 +162,49 @@ func attach(ctx context.Context, cfg Config, req Request) (*Result, error) {
 	return s.attachBridge(ctx, req, target)
 }
 
+// Prepare makes what the first Pod of a root waits for longest, its bridge and rules, before that Pod's namespace is there.
+// Attach makes whatever is missing, so this is never needed; and what it made goes with the last Pod, or with Sweep.
+func Prepare(ctx context.Context, cfg Config) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := prepare(ctx, cfg); err != nil {
+		return fmt.Errorf("cannot prepare the network: %w", err)
+	}
+	return nil
+}
+
+func prepare(ctx context.Context, cfg Config) error {
+	s, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	if err := permitted(); err != nil {
+		return err
+	}
+	plugins, err := loadCNI(s.cfg)
+	if err != nil || plugins != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	host, err := openRoute()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	_, _, err = s.ensure(host, false)
+	return err
+}
+
 // Detach takes everything of Pods away: their links, leases, host ports and records; and with the last Pod the root's
 // bridge, table and rules. A Pod that has nothing is no error. Many Pods in one call cost little more than one.
 func Detach(ctx context.Context, cfg Config, uids ...string) error {

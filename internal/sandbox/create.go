@@ -62,6 +62,14 @@ func (s *Sandbox) Raise() error {
 	return nil
 }
 
+// Prepare makes what Connect needs of the host, beside Raise.
+func (s *Sandbox) Prepare(ctx context.Context) error {
+	if s.Pod.Spec.HostNetwork || s.Pod.Annotations[manifest.AnnotationNetwork] == NetworkNone {
+		return nil
+	}
+	return network.Prepare(ctx, s.Host.network())
+}
+
 // Connect gives the Pod, whose keeper is there, its network, unless it has the host's or wants none.
 func (s *Sandbox) Connect(ctx context.Context) error {
 	if s.Pod.Spec.HostNetwork || s.Pod.Annotations[manifest.AnnotationNetwork] == NetworkNone {
