@@ -174,7 +174,7 @@ func attachFromStdin() int {
 			fmt.Println(err)
 			return 1
 		}
-		fmt.Println(r.IPs[0], r.IPs[1])
+		fmt.Println(strings.Trim(fmt.Sprint(r.IPs), "[]"))
 	}
 	return 0
 }
