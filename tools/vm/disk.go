@@ -93,6 +93,12 @@ func stage(root string, k Kernel, work Work) ([]string, error) {
 			return nil, err
 		}
 	}
+	// What update-alternatives makes is in no package.
+	for name, to := range map[string]string{"iptables": "iptables-nft", "ip6tables": "ip6tables-nft", "awk": "../bin/mawk"} {
+		if err := os.Symlink(to, filepath.Join(root, "usr/sbin", name)); err != nil {
+			return nil, err
+		}
+	}
 	modules := filepath.Join(root, "usr/lib/modules")
 	if err := os.MkdirAll(modules, 0o755); err != nil {
 		return nil, err
