@@ -155,6 +155,9 @@ func (s *Source) Blob(ctx context.Context, desc ocispec.Descriptor, offset int64
 			err = skip(body, offset, idle)
 		}
 	}
+	if body == nil && err == nil { // ended before it began
+		err = ctx.Err()
+	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause

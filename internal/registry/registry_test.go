@@ -287,6 +287,22 @@ func TestBlobIsBounded(t *testing.T) {
 	}
 }
 
+// A blob whose pull was given up before it began is an error, not a body of nothing.
+func TestBlobOfTheCancelled(t *testing.T) {
+	s := newServer(t, good)
+	ref, _ := Normalize(s.host() + "/x:1")
+	src, err := Open(t.Context(), ref, local(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if body, err := src.Blob(ctx, ocispec.Descriptor{Digest: emptyHash, Size: 10}, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", body, err)
+	}
+}
+
 // CVE-2020-15157: a manifest names a layer on another host, which asks for credentials.
 func TestForeignHostsSeeNoCredentials(t *testing.T) {
 	foreign := newServer(t, func(w http.ResponseWriter, r *http.Request) {
