@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // manifest is the lesson's Pod, under a name. The images are present, so nothing is pulled.
@@ -140,10 +141,13 @@ func pods(f *Field) ([]Benchmark, error) {
 // is not one of the containers' sleep. Proportional set size counts a page shared by n processes as 1/n in each.
 func memory(f *Field) ([]Benchmark, error) {
 	return []Benchmark{
-		f.memory("memory beside the containers' own, per Pod at 10 Pods", "MB PSS", "Pss:", 2),
+		f.memory("memory beside the containers' own, per Pod of 10 at rest", "MB PSS", "Pss:", 2),
 		f.memory("of that, anonymous", "MB PSS", "Pss_Anon:", 1),
 	}, nil
 }
+
+// rest is how long ten Pods are left alone before they are looked at: a Pod spends its life so, not in its start.
+const rest = 5 * time.Second
 
 func (f *Field) memory(name, unit, key string, bound float64) Benchmark {
 	const count = 10
@@ -168,6 +172,7 @@ func (f *Field) memory(name, unit, key string, bound float64) Benchmark {
 						return 0, err
 					}
 				}
+				time.Sleep(rest)
 				after, err := processes()
 				if err != nil {
 					return 0, err
