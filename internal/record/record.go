@@ -46,29 +46,26 @@ func PutFast(path string, v any) error {
 
 func write(path string, data []byte, durable bool) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("cannot write record %s: %w", path, err)
-	}
 	defer func() {
 		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
 			err = fmt.Errorf("cannot write record %s: %w", path, err)
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
+	f, named, err := create(dir, filepath.Base(path))
+	if err != nil {
 		return err
 	}
-	if durable {
-		if err = f.Sync(); err != nil {
-			return err
+	defer f.Close()
+	if _, err = f.Write(data); err == nil && durable {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = publish(f, named, path)
+	}
+	if err != nil {
+		if named {
+			os.Remove(f.Name())
 		}
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	if !durable {
@@ -80,6 +77,45 @@ func write(path string, data []byte, durable bool) (err error) {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// create opens a new file in dir. It has no name there, so that a kill leaves nothing, where the file system can do that
+// (open(2), O_TMPFILE).
+func create(dir, base string) (f *os.File, named bool, err error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), dir), false, nil
+	}
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return nil, false, err
+	}
+	f, err = os.CreateTemp(dir, "."+base+".*")
+	return f, true, err
+}
+
+// publish gives f the name path. Where there is a record of that name already, f takes a name of its own for the moment
+// until it replaces it: no call puts a nameless file in another's place.
+func publish(f *os.File, named bool, path string) error {
+	if named {
+		return os.Rename(f.Name(), path)
+	}
+	link := func(to string) error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+	}
+	err := link(path)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.%d", filepath.Base(path), os.Getpid(), f.Fd()))
+	os.Remove(temp) // of a process of our number that was killed here
+	if err := link(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return nil
 }
 
 // Get reads the record at path into v. A record that does not exist is an error that errors.Is fs.ErrNotExist; one that
