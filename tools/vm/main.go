@@ -76,7 +76,7 @@ func test(cache, memory string, limit time.Duration, work Work, verbose bool) er
 	if len(built) == 0 {
 		return errors.New("none of the packages has a test")
 	}
-	disk, initramfs := filepath.Join(cache, "disk.img"), filepath.Join(cache, "initramfs")
+	disk, initramfs := root+".img", filepath.Join(cache, "initramfs") // two runs side by side have a disk each
 	if err := makeDisk(disk, root); err != nil {
 		return err
 	}
