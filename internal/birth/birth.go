@@ -265,15 +265,6 @@ func (c *Child) Go() error {
 	return c.Run()
 }
 
-// Open opens the gate of a child that has more than one, and waits for it at the next.
-func (c *Child) Open() error {
-	if _, err := unix.Write(c.gate, []byte{1}); err != nil {
-		c.Abort()
-		return fmt.Errorf("cannot open the gate: %w", err)
-	}
-	return nil
-}
-
 // Run waits until a child without a gate, or behind it, has become its program.
 func (c *Child) Run() error {
 	if err := c.second(); err != nil {

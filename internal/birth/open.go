@@ -2,7 +2,9 @@ package birth
 
 import (
 	"fmt"
+	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/plan"
@@ -15,8 +17,6 @@ func open(o plan.Open, fds map[string]int) (int, error) {
 		return tree(o, fds)
 	case plan.Namespace:
 		return namespace(o)
-	case plan.Directory:
-		return unix.Open(o.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	}
 	return -1, fmt.Errorf("nobody handed in %s", o.Name)
 }
@@ -95,23 +95,10 @@ func namespace(o plan.Open) (int, error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("%s is no namespace", o.Path)
 	}
-	for _, t := range []struct {
-		name string
-		flag int
-	}{
-		{"pid", unix.CLONE_NEWPID},
-		{"network", unix.CLONE_NEWNET},
-		{"ipc", unix.CLONE_NEWIPC},
-		{"uts", unix.CLONE_NEWUTS},
-		{"user", unix.CLONE_NEWUSER},
-		{"cgroup", unix.CLONE_NEWCGROUP},
-		{"time", unix.CLONE_NEWTIME},
-		{"mount", unix.CLONE_NEWNS},
-	} {
-		if o.Name == "ns:"+t.name && typ != t.flag {
-			unix.Close(fd)
-			return -1, fmt.Errorf("%s is no %s namespace", o.Path, t.name)
-		}
+	kind := strings.TrimPrefix(o.Name, "ns:")
+	if flag := plan.NamespaceFlag(specs.LinuxNamespaceType(kind)); flag != 0 && uintptr(typ) != flag {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s is no %s namespace", o.Path, kind)
 	}
 	return fd, nil
 }

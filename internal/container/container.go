@@ -91,11 +91,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	defer given.close()
 	facts := cfg.Host.facts(cfg.Spec)
 	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
-	if cfg.CgroupPath != "" {
-		facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
-	} else {
-		facts.Cgroup = cfg.Host.cgroupFacts("")
-	}
+	facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
 	if c.Group, err = group(cfg); err != nil {
 		return nil, err
 	}

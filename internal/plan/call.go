@@ -8,8 +8,7 @@ type Call uint8
 // The calls that Plans are made of. Only calls that every architecture of Linux has are here: the *at forms, no open,
 // mkdir or symlink.
 const (
-	Accept4 Call = iota + 1
-	Capset
+	Capset Call = iota + 1
 	Chdir
 	Clone
 	CloseRange
@@ -31,7 +30,6 @@ const (
 	OpenTree
 	Openat
 	Openat2
-	Personality
 	PivotRoot
 	Prctl
 	Prlimit64
@@ -61,7 +59,6 @@ var calls = [callEnd]struct {
 	name string
 	nr   uint16
 }{
-	Accept4:       {"accept4", unix.SYS_ACCEPT4},
 	Capset:        {"capset", unix.SYS_CAPSET},
 	Chdir:         {"chdir", unix.SYS_CHDIR},
 	Clone:         {"clone", unix.SYS_CLONE},
@@ -84,7 +81,6 @@ var calls = [callEnd]struct {
 	OpenTree:      {"open_tree", unix.SYS_OPEN_TREE},
 	Openat:        {"openat", unix.SYS_OPENAT},
 	Openat2:       {"openat2", unix.SYS_OPENAT2},
-	Personality:   {"personality", unix.SYS_PERSONALITY},
 	PivotRoot:     {"pivot_root", unix.SYS_PIVOT_ROOT},
 	Prctl:         {"prctl", unix.SYS_PRCTL},
 	Prlimit64:     {"prlimit64", unix.SYS_PRLIMIT64},

@@ -31,8 +31,8 @@ func (s *spaces) has(flag uintptr) bool {
 	return s.fresh&flag != 0
 }
 
-// flagOf is the CLONE_NEW* flag of a namespace type, or 0.
-func flagOf(t specs.LinuxNamespaceType) uintptr {
+// NamespaceFlag is the CLONE_NEW* flag of a namespace type, or 0.
+func NamespaceFlag(t specs.LinuxNamespaceType) uintptr {
 	switch t {
 	case specs.PIDNamespace:
 		return unix.CLONE_NEWPID
@@ -60,7 +60,7 @@ func namespacesOf(list []specs.LinuxNamespace) (spaces, error) {
 	var seen uintptr
 	for i, n := range list {
 		origin := fmt.Sprintf("linux.namespaces[%d]", i)
-		flag := flagOf(n.Type)
+		flag := NamespaceFlag(n.Type)
 		switch {
 		case flag == 0:
 			return s, fmt.Errorf("%s: no namespace type %q", origin, n.Type)

@@ -74,7 +74,6 @@ const (
 	Given     OpenKind = iota // the caller hands it in
 	Tree                      // open_tree(OPEN_TREE_CLONE)
 	Namespace                 // O_RDONLY of a namespace file, its type checked
-	Directory                 // O_PATH|O_DIRECTORY
 )
 
 // Step is one system call of the child.
