@@ -1,0 +1,142 @@
+// Package ns tells which namespaces there are on the host, who is in them and what holds them.
+//
+// A namespace is known by its type and by the inode number of its nsfs file, as in the link /proc/PID/ns/net -> net:[4026531840].
+// A process is a member of eight namespaces. A namespace without a member lives as long as something holds it: a descriptor, a
+// socket, a bind mount, a child of it, or a process that has it ready for its children. See namespaces(7), ioctl_nsfs(2).
+//
+// Everything read from /proc is bounded, and belongs to processes that may end or lie at any time.
+package ns
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Type is one of the eight types of namespaces.
+type Type uint8
+
+// The types of namespaces, see namespaces(7).
+const (
+	Mnt Type = iota
+	Net
+	IPC
+	User
+	PID
+	UTS
+	Cgroup
+	Time
+)
+
+// NumTypes is how many types of namespaces there are.
+const NumTypes = 8
+
+// names are the names of the links in /proc/PID/ns.
+var names = [NumTypes]string{"mnt", "net", "ipc", "user", "pid", "uts", "cgroup", "time"}
+
+// flags are the flags of clone(2) and setns(2).
+var flags = [NumTypes]int{
+	unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWIPC, unix.CLONE_NEWUSER,
+	unix.CLONE_NEWPID, unix.CLONE_NEWUTS, unix.CLONE_NEWCGROUP, unix.CLONE_NEWTIME,
+}
+
+// Types are all types, in the order of their values.
+func Types() []Type {
+	return []Type{Mnt, Net, IPC, User, PID, UTS, Cgroup, Time}
+}
+
+// String is the name of the type's link in /proc/PID/ns: "mnt", "net", …
+func (t Type) String() string {
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return "type " + strconv.Itoa(int(t))
+}
+
+// Flag is the type as a flag of clone(2) and setns(2).
+func (t Type) Flag() int {
+	if int(t) < len(flags) {
+		return flags[t]
+	}
+	return 0
+}
+
+// ParseType returns the type of a name.
+func ParseType(name string) (Type, bool) {
+	for t, n := range names {
+		if n == name {
+			return Type(t), true
+		}
+	}
+	return 0, false
+}
+
+// ParseLink reads the text of a namespace's link, as "net:[4026531840]".
+func ParseLink(link string) (Type, uint64, bool) {
+	name, rest, ok := strings.Cut(link, ":[")
+	if !ok {
+		return 0, 0, false
+	}
+	t, ok := ParseType(name)
+	if !ok || !strings.HasSuffix(rest, "]") {
+		return 0, 0, false
+	}
+	id, err := strconv.ParseUint(rest[:len(rest)-1], 10, 64)
+	return t, id, err == nil && id != 0
+}
+
+// Of returns the inode numbers of the namespaces that a process is a member of, by type. A namespace that this kernel has not
+// or that may not be read is 0. Proc is where the proc file system is mounted, "" for /proc. The error is the first cause of a
+// 0; it is fs.ErrNotExist when there is no such process.
+func Of(proc string, pid int) ([NumTypes]uint64, error) {
+	var ids [NumTypes]uint64
+	dir, err := unix.Open(processPath(proc, pid)+"/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ids, fmt.Errorf("cannot read namespaces of process %d: %w", pid, err)
+	}
+	defer unix.Close(dir)
+	_, err = readLinks(dir, &ids)
+	if err != nil {
+		err = fmt.Errorf("cannot read namespaces of process %d: %w", pid, err)
+	}
+	return ids, err
+}
+
+// readLinks reads the links of a folder /proc/PID/ns. It says whether one was there and not to be read, and why.
+func readLinks(dir int, ids *[NumTypes]uint64) (denied bool, err error) {
+	var buf [64]byte
+	for t, name := range names {
+		n, lerr := unix.Readlinkat(dir, name, buf[:])
+		if lerr != nil {
+			if unreadable(lerr) {
+				denied = true
+			}
+			// A kernel without this type of namespace has no such link.
+			if err == nil && !errors.Is(lerr, unix.ENOENT) {
+				err = lerr
+			}
+			continue
+		}
+		if got, id, ok := ParseLink(string(buf[:n])); ok && got == Type(t) {
+			ids[t] = id
+		}
+	}
+	return denied, err
+}
+
+// unreadable says that something is there and not to be looked at, other than gone.
+func unreadable(err error) bool {
+	return errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)
+}
+
+// processPath is the folder of a process below a mount of proc.
+func processPath(proc string, pid int) string {
+	if proc == "" {
+		proc = "/proc"
+	}
+	return proc + "/" + strconv.Itoa(pid)
+}
