@@ -22,15 +22,45 @@ const module = "tripod"
 
 // floors names every package once, by its folder. A package imports only packages of lower floors.
 var floors = [][]string{
-	0: {"internal/record", "internal/seccomp", "internal/life", "internal/ns"},
-	1: {"internal/cgroup", "internal/registry", "internal/manifest", "internal/seccomp/profile"},
-	2: {"internal/plan", "internal/image", "internal/network", "internal/volume", "internal/bundle"},
-	3: {"internal/birth"},
-	4: {"internal/container"},
-	5: {"internal/keeper"},
-	6: {"internal/sandbox"},
-	7: {"internal/engine"},
-	8: {"cmd/tripod", "cmd/tripod-oci"},
+	0: {
+		"internal/record",
+		"internal/seccomp",
+		"internal/life",
+		"internal/ns",
+	},
+	1: {
+		"internal/cgroup",
+		"internal/registry",
+		"internal/manifest",
+		"internal/seccomp/profile",
+	},
+	2: {
+		"internal/plan",
+		"internal/image",
+		"internal/network",
+		"internal/volume",
+		"internal/bundle",
+		"internal/lint",
+	},
+	3: {
+		"internal/birth",
+	},
+	4: {
+		"internal/container",
+	},
+	5: {
+		"internal/keeper",
+	},
+	6: {
+		"internal/sandbox",
+	},
+	7: {
+		"internal/engine",
+	},
+	8: {
+		"cmd/tripod",
+		"cmd/tripod-oci",
+	},
 }
 
 // outside are the folders of Go code that no binary of ours is built from.
@@ -38,18 +68,57 @@ var outside = []string{".", "e2e", "bench", "tools"}
 
 // only names the packages that may import what the rest must not. A trailing /* stands for all below.
 var only = map[string][]string{
-	"unsafe":                {"internal/birth", "internal/cgroup", "internal/keeper"},
-	"golang.org/x/sys/unix": {"internal/ns", "internal/cgroup", "internal/record", "internal/seccomp", "internal/plan", "internal/birth", "internal/container", "internal/keeper", "internal/image", "internal/network", "internal/volume", "internal/sandbox", "internal/engine", "cmd/tripod", "cmd/tripod-oci"},
-	"k8s.io/*":              {"internal/manifest", "internal/bundle", "internal/volume", "internal/sandbox", "internal/engine", "cmd/tripod"},
-	"go.podman.io/*":        {"internal/registry", "internal/image"},
+	"unsafe": {
+		"internal/birth",
+		"internal/cgroup",
+		"internal/keeper",
+	},
+	"golang.org/x/sys/unix": {
+		"internal/ns",
+		"internal/cgroup",
+		"internal/record",
+		"internal/seccomp",
+		"internal/plan",
+		"internal/birth",
+		"internal/container",
+		"internal/keeper",
+		"internal/image",
+		"internal/network",
+		"internal/volume",
+		"internal/sandbox",
+		"internal/engine",
+		"cmd/tripod",
+		"cmd/tripod-oci",
+	},
+	"k8s.io/*": {
+		"internal/manifest",
+		"internal/lint",
+		"internal/bundle",
+		"internal/volume",
+		"internal/sandbox",
+		"internal/engine",
+		"cmd/tripod",
+	},
+	"go.podman.io/*": {
+		"internal/registry",
+		"internal/image",
+	},
 	"github.com/spf13/cobra": {
 		"cmd/tripod", "cmd/tripod-oci",
 	},
-	"github.com/google/nftables": {"internal/network"},
+	"github.com/google/nftables": {
+		"internal/network",
+	},
 }
 
 // pure packages decide: values in, values out. They ask nothing of the machine or the clock.
-var pure = []string{"internal/plan", "internal/bundle", "internal/life", "internal/seccomp"}
+var pure = []string{
+	"internal/plan",
+	"internal/bundle",
+	"internal/lint",
+	"internal/life",
+	"internal/seccomp",
+}
 
 // impure is what a pure package may not import.
 var impure = []string{"net", "net/http", "os", "os/exec"}

@@ -87,25 +87,34 @@ func isURL(name string) bool {
 const fetchTime = 30 * time.Second
 
 func (a *app) manifest(ctx context.Context, name string) ([]manifest.Workload, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	body, title, err := a.openManifest(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return manifest.Read(title, body)
+}
+
+// openManifest opens a file, a URL or, for -, the standard input. The title is what messages call it. The context is
+// for URLs, until the end of reading.
+func (a *app) openManifest(ctx context.Context, name string) (body io.ReadCloser, title string, err error) {
 	switch {
 	case name == "-":
-		return manifest.Read("stdin", a.in)
+		return io.NopCloser(a.in), "stdin", nil
 	case isURL(name):
-		ctx, cancel := context.WithTimeout(ctx, fetchTime)
-		defer cancel()
 		body, err := fetch(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read manifest %s: %w", name, err)
+			return nil, "", fmt.Errorf("cannot read manifest %s: %w", name, err)
 		}
-		defer body.Close()
-		return manifest.Read(name, body)
+		return body, name, nil
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read manifest: %w", err)
+		return nil, "", fmt.Errorf("cannot read manifest: %w", err)
 	}
-	defer f.Close()
-	return manifest.Read(name, f)
+	return f, name, nil
 }
 
 func fetch(ctx context.Context, url string) (io.ReadCloser, error) {

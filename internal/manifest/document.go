@@ -11,21 +11,31 @@ import (
 
 // readDocument reads one document: an object or a List of objects.
 func readDocument(file string, n *yaml.Node, budget *int) ([]Workload, Errors) {
+	var workloads []Workload
+	faults := eachObject(file, n, budget, func(s *shape, n *yaml.Node) {
+		w := readObject(s, n)
+		workloads = append(workloads, w...)
+	})
+	return workloads, faults
+}
+
+// eachObject gives the object of a document, or those of its List, to read, and returns the mistakes of all of them.
+func eachObject(file string, n *yaml.Node, budget *int, read func(*shape, *yaml.Node)) Errors {
 	s := newShape(file, "", n.Line, budget)
 	if n.Kind != yaml.MappingNode {
 		s.wrong(n, "", n.Line, "fields (a map)")
-		return nil, s.errs
+		return s.errs
 	}
 	apiVersion, kindName, line := header(n)
 	if !strings.HasSuffix(kindName, "List") {
-		return readObject(s, n)
+		read(s, n)
+		return s.errs
 	}
 	items := entry(n, "items")
 	if items == nil || items.Kind != yaml.SequenceNode {
 		s.fault(line, "items", "", "required value: a %s has a list of items", kindName)
-		return nil, s.errs
+		return s.errs
 	}
-	var workloads []Workload
 	var faults Errors
 	for i, item := range items.Content {
 		item = behind(item)
@@ -37,11 +47,10 @@ func readDocument(file string, n *yaml.Node, budget *int) ([]Workload, Errors) {
 			continue
 		}
 		is.give(item, strings.TrimSuffix(kindName, "List"), apiVersion)
-		w, errs := readObject(is, item)
-		workloads = append(workloads, w...)
-		faults = append(faults, errs...)
+		read(is, item)
+		faults = append(faults, is.errs...)
 	}
-	return workloads, faults
+	return faults
 }
 
 func newShape(file, prefix string, line int, budget *int) *shape {
@@ -84,8 +93,8 @@ func entry(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// readObject goes from the nodes of one object to its Pods.
-func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
+// decodeNodes goes from the nodes of one object to the object. It is nil after a mistake, which is told.
+func (s *shape) decodeNodes(n *yaml.Node) (*kind, object) {
 	apiVersion, kindName, line := header(n)
 	if kindName == "" && s.kindName != "" {
 		apiVersion, kindName = s.apiVersion, s.kindName
@@ -96,7 +105,7 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 		s.errs = append(s.errs, wrong)
 	}
 	if k == nil {
-		return nil, s.errs
+		return nil, nil
 	}
 	data, _ := s.value(n, k.structure(), "")
 	o, err := decodeObject(k, data)
@@ -104,7 +113,16 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 		if len(s.errs) == 0 {
 			s.fault(s.line, "", "", "%v", err)
 		}
-		return nil, s.errs
+		return nil, nil
+	}
+	return k, o
+}
+
+// readObject goes from the nodes of one object to its Pods.
+func readObject(s *shape, n *yaml.Node) []Workload {
+	k, o := s.decodeNodes(n)
+	if o == nil {
+		return nil
 	}
 	s.cover()
 	for _, e := range settle(o) {
@@ -112,7 +130,7 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 	}
 	s.refuse(o)
 	if len(s.errs) > 0 {
-		return nil, s.errs
+		return nil
 	}
 	w := Workload{
 		Kind: k.name, Namespace: o.GetNamespace(), Name: o.GetName(),
@@ -123,7 +141,7 @@ func readObject(s *shape, n *yaml.Node) ([]Workload, Errors) {
 	var expanded []string
 	w.Pods, expanded = s.expand(o)
 	w.Notes = append(w.Notes, expanded...)
-	return []Workload{w}, s.errs
+	return []Workload{w}
 }
 
 // decodeObject goes through JSON, since that is the form in which the API's

@@ -72,6 +72,9 @@ var otherKinds = []string{
 	"VolumeAttributesClass", "Workload",
 }
 
+// isOther tells a kind that is valid Kubernetes and has no meaning here yet.
+func isOther(name string) bool { return slices.Contains(otherKinds, name) }
+
 // findKind gives the kind of an apiVersion and a name, or the mistake in them.
 // A kind may come back beside a mistake, so that reading can go on.
 func findKind(apiVersion, name string) (*kind, *Error) {
@@ -97,7 +100,7 @@ func findKind(apiVersion, name string) (*kind, *Error) {
 	switch near := nearest(name, names); {
 	case name == "":
 		e.Msg, e.Hint = "required value", "one of "+strings.Join(names, ", ")
-	case slices.Contains(otherKinds, name):
+	case isOther(name):
 		e.Msg = name + ": " + notYet
 		e.Hint = "understood are " + strings.Join(names, ", ") + " and List"
 	case near != "":

@@ -27,6 +27,10 @@ const MaxBytes = 4 << 20
 // MaxPods is the number of Pods that one manifest may ask for.
 const MaxPods = 1024
 
+// AnnotationLint names rules of `tripod lint`, comma-separated, that a workload is not held to. It changes nothing of
+// how a Pod runs.
+const AnnotationLint = "tripod/lint-ignore"
+
 // Annotations with which a Pod asks for what the Pod API has no field for.
 const (
 	AnnotationUser    = "tripod/user"       // USER[:GROUP] by name, of every container that sets no runAsUser
@@ -51,12 +55,9 @@ type Workload struct {
 // The error is an Errors with all mistakes found, in the order of their lines;
 // no Workload is returned beside it.
 func Read(name string, r io.Reader) ([]Workload, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
+	data, err := readText(name, r)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read manifest %s: %w", name, err)
-	}
-	if len(data) > MaxBytes {
-		return nil, Errors{{File: name, Msg: fmt.Sprintf("manifest is larger than %d MiB", MaxBytes>>20)}}
+		return nil, err
 	}
 	documents, faults := parse(name, data)
 	var workloads []Workload
@@ -83,6 +84,18 @@ func Read(name string, r io.Reader) ([]Workload, error) {
 		return nil, faults.sorted()
 	}
 	return workloads, nil
+}
+
+// readText reads the bytes of a manifest, of no more than MaxBytes.
+func readText(name string, r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read manifest %s: %w", name, err)
+	}
+	if len(data) > MaxBytes {
+		return nil, Errors{{File: name, Msg: fmt.Sprintf("manifest is larger than %d MiB", MaxBytes>>20)}}
+	}
+	return data, nil
 }
 
 // Unique tells whether the workloads of several manifests can run together:

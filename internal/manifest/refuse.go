@@ -141,8 +141,9 @@ func (s *shape) checkAnnotation(spec *corev1.PodSpec, path, key, value string) {
 		}
 	case AnnotationUserNS:
 		s.checkUserNamespace(spec, path, value)
+	case AnnotationLint:
 	default:
-		known := []string{AnnotationNetwork, AnnotationPids, AnnotationUser, AnnotationUserNS}
+		known := []string{AnnotationLint, AnnotationNetwork, AnnotationPids, AnnotationUser, AnnotationUserNS}
 		s.fault(line, path, "known are "+strings.Join(known, ", "), "unknown annotation of tripod")
 	}
 }
