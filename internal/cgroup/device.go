@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -231,4 +232,107 @@ func (p *planner) devices(rules []specs.LinuxDeviceCgroup) {
 	for _, e := range pol.exceptions {
 		t.put("devices", exceptions, e.devices.String()+" "+strings.TrimSpace(e.access.String()))
 	}
+}
+
+// transition puts, in place of the writes that give a fresh v1 group its device rules, those that lead from its present
+// rules to them, at the end: what is newly allowed first, then what no longer is.
+func (g *Group) transition(settings []Setting) ([]Setting, error) {
+	if _, v1 := g.host.v1("devices"); !v1 {
+		return settings, nil
+	}
+	now, err := g.deviceList()
+	if err != nil {
+		return nil, err
+	}
+	var rules, others []Setting
+	for _, s := range settings {
+		if s.Controller == "devices" {
+			rules = append(rules, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return append(others, deviceChanges(rules, now)...), nil
+}
+
+// allDevices is the line of devices.list in a group that allows by default. Its exceptions are not listed.
+const allDevices = "a *:* rwm"
+
+// deviceList reads what a v1 group allows.
+func (g *Group) deviceList() ([]string, error) {
+	y, ok := g.host.v1("devices")
+	if !ok {
+		return nil, &limitError{"devices", noController("devices")}
+	}
+	text, err := readFile(g.Dir(y)+"/devices.list", listFile)
+	if err != nil {
+		return nil, &limitError{"devices", err}
+	}
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n"), nil
+}
+
+// deviceChanges leads from the lines of devices.list to rules as planner.devices writes them. Where one of the two
+// allows by default all rules are written, since the exceptions in force are unknown.
+func deviceChanges(rules []Setting, list []string) []Setting {
+	if len(rules) == 0 || rules[0].File != "devices.deny" || slices.Contains(list, allDevices) {
+		return rules
+	}
+	now := map[string]access{}
+	for _, line := range list {
+		if set, acc, ok := cutAccess(line); ok {
+			now[set] |= acc
+		}
+	}
+	var changes []Setting
+	for _, s := range rules[1:] {
+		set, want, _ := cutAccess(s.Value)
+		if more := want &^ now[set]; more != 0 {
+			s.Value = set + " " + more.String()
+			changes = append(changes, s)
+		}
+		now[set] &^= want
+	}
+	for _, set := range slices.Sorted(maps.Keys(now)) {
+		if now[set] != 0 {
+			s := rules[0]
+			s.Value = set + " " + now[set].String()
+			changes = append(changes, s)
+		}
+	}
+	return changes
+}
+
+// cutAccess takes "c 1:3 rw" apart.
+func cutAccess(rule string) (set string, acc access, ok bool) {
+	i := strings.LastIndexByte(rule, ' ')
+	if i < 0 {
+		return "", 0, false
+	}
+	acc, err := parseAccess(rule[i+1:])
+	return rule[:i], acc, err == nil
+}
+
+// formerDevices returns what takes one write to the v1 controller back. A group that allowed by default gets nothing
+// back: its exceptions are unknown, and it is better to deny too much.
+func (g *Group) formerDevices(s Setting) ([]Setting, error) {
+	undo := s
+	switch {
+	case s.File == "devices.allow" && s.Value == "a":
+		undo.File = "devices.deny"
+		former := []Setting{undo}
+		list, err := g.deviceList()
+		for _, line := range list {
+			if line != "" {
+				former = append(former, Setting{Hierarchy: s.Hierarchy, Controller: s.Controller, Origin: s.Origin, File: s.File, Value: line})
+			}
+		}
+		return former, err
+	case s.File == "devices.allow":
+		undo.File = "devices.deny"
+	case s.Value == "a":
+		return nil, nil
+	default:
+		undo.File = "devices.allow"
+	}
+	return []Setting{undo}, nil
 }

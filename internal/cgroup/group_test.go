@@ -47,6 +47,19 @@ func helper(what string) {
 		fmt.Println(len(all))
 		time.Sleep(time.Hour)
 		runtime.KeepAlive(all)
+	case "devnull":
+		done := make(chan struct{})
+		go func() { _, _ = io.Copy(io.Discard, os.Stdin); close(done) }()
+		for {
+			if err := openClose("/dev/null", unix.O_RDWR); err != nil {
+				os.Exit(1)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
 	case "bomb":
 		for {
 			cmd := exec.Command("/proc/self/exe")

@@ -24,6 +24,8 @@ type Setting struct {
 	Origin     string // the field of the OCI spec that asks for it, below linux.resources
 	// Optional: a kernel without the file does what is asked, as far as it can be done.
 	Optional bool
+	// Kept: the value is to be read back, since some kernels take it and forget it.
+	Kept bool
 	// Else is written where the file is not there: another I/O scheduler's file for the same thing.
 	Else *Setting
 }
@@ -59,11 +61,24 @@ func (g *Group) limit(r *specs.LinuxResources) error {
 	if err := g.checkUse(r.Memory); err != nil {
 		return err
 	}
-	// The files of one controller bound each other (memory and memory+swap; quota, period and burst), so which
-	// order the kernel takes depends on the old values: what it calls invalid is tried again after the others.
+	if err := g.write(settings, g.set); err != nil {
+		return err
+	}
+	if len(r.Devices) > 0 {
+		if _, ok := g.host.v1("devices"); !ok {
+			return g.attachDevices(r.Devices)
+		}
+	}
+	return nil
+}
+
+// write writes settings. The files of one controller bound each other (memory and memory+swap; quota, period and
+// burst), so which order the kernel takes depends on the old values: what it calls invalid is tried again after the
+// others.
+func (g *Group) write(settings []Setting, set func(Setting) error) error {
 	var again []Setting
 	for _, s := range settings {
-		err := g.set(s)
+		err := set(s)
 		if errors.Is(err, unix.EINVAL) {
 			again = append(again, s)
 		} else if err != nil {
@@ -71,13 +86,8 @@ func (g *Group) limit(r *specs.LinuxResources) error {
 		}
 	}
 	for _, s := range again {
-		if err := g.set(s); err != nil {
+		if err := set(s); err != nil {
 			return err
-		}
-	}
-	if len(r.Devices) > 0 {
-		if _, ok := g.host.v1("devices"); !ok {
-			return g.attachDevices(r.Devices)
 		}
 	}
 	return nil
@@ -99,6 +109,11 @@ func (g *Group) set(s Setting) error {
 		err = writeFile(file, s.Value)
 	}
 	switch {
+	case err == nil && s.Kept:
+		if now, rerr := readValue(file); rerr != nil || !sameValue(now, s.Value) {
+			return &limitError{s.Controller, fmt.Errorf("%s: this kernel takes %s no longer", s.Origin, s.File)}
+		}
+		return nil
 	case err == nil, errors.Is(err, fs.ErrNotExist) && s.Optional:
 		return nil
 	case errors.Is(err, fs.ErrNotExist) && s.Else != nil:
@@ -109,30 +124,49 @@ func (g *Group) set(s Setting) error {
 		cause = err
 	}
 	if errors.Is(err, unix.EBUSY) && s.Controller == "memory" {
-		if used, uerr := g.Stats(); uerr == nil {
-			cause = fmt.Errorf("%d bytes are in use and cannot be reclaimed: %w", used.Memory.Usage, cause)
+		if used, uerr := g.memoryUse(); uerr == nil {
+			cause = fmt.Errorf("%d bytes are in use and cannot be reclaimed: %w", used, cause)
 		}
 	}
 	return &limitError{s.Controller, fmt.Errorf("write %q to %s (%s): %w", s.Value, s.File, s.Origin, cause)}
 }
 
+// sameValue compares what was written with what reads back: sizes are rounded to pages.
+func sameValue(a, b string) bool {
+	m, merr := strconv.ParseInt(a, 10, 64)
+	n, nerr := strconv.ParseInt(b, 10, 64)
+	return a == b || merr == nil && nerr == nil && m/65536 == n/65536 && m > 1 && n > 1
+}
+
 // checkUse refuses a limit below the present use when the spec asks for that (memory.checkBeforeUpdate). v1 needs
 // none of it: the kernel refuses by itself.
 func (g *Group) checkUse(m *specs.LinuxMemory) error {
-	if m == nil || m.CheckBeforeUpdate == nil || !*m.CheckBeforeUpdate || m.Limit == nil || *m.Limit <= 0 {
+	if m == nil || m.CheckBeforeUpdate == nil || !*m.CheckBeforeUpdate {
 		return nil
 	}
 	if _, v1 := g.host.v1("memory"); v1 {
 		return nil
 	}
-	s, err := g.Stats()
-	if err != nil {
-		return err
-	}
-	if s.Memory.Usage >= uint64(*m.Limit) {
-		return &limitError{"memory", fmt.Errorf("%d bytes are in use, memory.limit is %d: %w", s.Memory.Usage, *m.Limit, unix.EBUSY)}
+	for _, l := range [...]struct {
+		name  string
+		bytes *int64
+	}{{"memory.limit", m.Limit}, {"memory.swap", m.Swap}} { // swap counts memory too
+		if l.bytes == nil || *l.bytes <= 0 {
+			continue
+		}
+		if used, err := g.memoryUse(); err == nil && used >= uint64(*l.bytes) {
+			return &limitError{"memory", fmt.Errorf("%d bytes are in use, %s is %d: %w", used, l.name, *l.bytes, unix.EBUSY)}
+		}
 	}
 	return nil
+}
+
+// memoryUse is the memory in use, in bytes.
+func (g *Group) memoryUse() (uint64, error) {
+	r := reader{group: g}
+	var s MemoryStats
+	r.memory(&s)
+	return s.Usage.Usage, r.err
 }
 
 // Settings compiles OCI resources (runtime-spec, config-linux.md) into what is to be written, in order. The device
@@ -171,8 +205,9 @@ type target struct {
 	controller string
 }
 
-// find looks a controller up by its v1 name, then by its v2 name; "" is a side that never had it.
-func (p *planner) find(v1, v2 string) (target, bool) {
+// find looks a controller up by its v1 name, then by its v2 name; "" is a side that never had it. Field is what asks
+// for it.
+func (p *planner) find(field, v1, v2 string) (target, bool) {
 	if y, ok := p.host.v1(v1); ok {
 		return target{p, y, v1}, true
 	}
@@ -183,7 +218,7 @@ func (p *planner) find(v1, v2 string) (target, bool) {
 	if p.host.Mode == V2 && v2 != "" {
 		name = v2
 	}
-	p.fail(name, "%w", noController(name))
+	p.fail(name, "%s: %w", field, noController(name))
 	return target{}, false
 }
 
@@ -206,13 +241,22 @@ func (t target) set(s *Setting, origin, file, value string) *Setting {
 	return s
 }
 
-// v1only adds a setting that v2 has no counterpart of.
-func (t target) v1only(origin, file, value string) {
+// v1only adds a setting that v2 has no counterpart of; nil where there is none.
+func (t target) v1only(origin, file, value string) *Setting {
 	if t.hierarchy.Unified {
 		t.fail(t.controller, "%s has no counterpart on cgroup v2", origin)
-		return
+		return nil
 	}
-	t.put(origin, file, value)
+	return t.put(origin, file, value)
+}
+
+// flag adds a setting of 0 or 1.
+func (t target) flag(origin, file string, on bool) *Setting {
+	value := "0"
+	if on {
+		value = "1"
+	}
+	return t.put(origin, file, value)
 }
 
 // given reports whether an optional number is asked for: runc and crun take zero for "not set".
@@ -261,9 +305,9 @@ func (p *planner) unified(files map[string]string) {
 			return
 		case !slices.Contains(y.Controllers, controller):
 			if _, v1 := p.host.v1(controller); v1 {
-				p.fail(name, "this host has the %s controller on cgroup v1", controller)
+				p.fail(controller, "unified.%s: this host has the %s controller on cgroup v1", name, controller)
 			} else {
-				p.fail(name, "%w", noController(controller))
+				p.fail(controller, "unified.%s: %w", name, noController(controller))
 			}
 			return
 		}

@@ -10,18 +10,41 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
+// field is one of a resource, and whether the spec asks for it.
+type field struct {
+	name  string
+	asked bool
+}
+
+// asked returns the first field that is asked for, or "".
+func asked(fields []field) string {
+	for _, f := range fields {
+		if f.asked {
+			return f.name
+		}
+	}
+	return ""
+}
+
 func (p *planner) cpu(c *specs.LinuxCPU) {
 	if c == nil {
 		return
 	}
-	if given(c.Shares) || given(c.Quota) || given(c.Period) || c.Burst != nil || c.Idle != nil ||
-		given(c.RealtimeRuntime) || given(c.RealtimePeriod) {
-		if t, ok := p.find("cpu", "cpu"); ok {
+	if field := asked([]field{
+		{"cpu.shares", given(c.Shares)},
+		{"cpu.quota", given(c.Quota)},
+		{"cpu.period", given(c.Period)},
+		{"cpu.burst", c.Burst != nil},
+		{"cpu.idle", c.Idle != nil},
+		{"cpu.realtimeRuntime", given(c.RealtimeRuntime)},
+		{"cpu.realtimePeriod", given(c.RealtimePeriod)},
+	}); field != "" {
+		if t, ok := p.find(field, "cpu", "cpu"); ok {
 			t.cpuTime(c)
 		}
 	}
-	if c.Cpus != "" || c.Mems != "" {
-		if t, ok := p.find("cpuset", "cpuset"); ok {
+	if field := asked([]field{{"cpu.cpus", c.Cpus != ""}, {"cpu.mems", c.Mems != ""}}); field != "" {
+		if t, ok := p.find(field, "cpuset", "cpuset"); ok {
 			if c.Cpus != "" {
 				t.put("cpu.cpus", "cpuset.cpus", c.Cpus)
 			}
@@ -101,24 +124,47 @@ func CPUWeight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
-// memory leaves out memory.kernel, which the spec has given up as Linux 5.4 has, and memory.useHierarchy, which is
-// how it always is since Linux 5.11.
 func (p *planner) memory(m *specs.LinuxMemory) {
 	if m == nil {
 		return
 	}
+	//lint:ignore SA1019 the spec has given it up, bundles may still ask for it
+	kernel := m.Kernel
 	oomOff := m.DisableOOMKiller != nil && *m.DisableOOMKiller
-	if !given(m.Limit) && !given(m.Swap) && !given(m.Reservation) && !given(m.KernelTCP) && m.Swappiness == nil && !oomOff {
+	flat := m.UseHierarchy != nil && !*m.UseHierarchy
+	name := asked([]field{
+		{"memory.limit", given(m.Limit)},
+		{"memory.swap", given(m.Swap)},
+		{"memory.reservation", given(m.Reservation)},
+		{"memory.kernel", given(kernel)},
+		{"memory.kernelTCP", given(m.KernelTCP)},
+		{"memory.swappiness", m.Swappiness != nil},
+		{"memory.disableOOMKiller", oomOff},
+		{"memory.useHierarchy", flat},
+	})
+	_, v1 := p.host.v1("memory")
+	// The others are how v2 always is. A v1 group has them from its parent otherwise.
+	if name == "" && (!v1 || m.DisableOOMKiller == nil && m.UseHierarchy == nil) {
 		return
 	}
-	t, ok := p.find("memory", "memory")
+	t, ok := p.find(name, "memory", "memory")
 	if !ok {
 		return
 	}
-	if t.hierarchy.Unified {
-		t.memoryV2(m)
-	} else {
+	if v1 && m.UseHierarchy != nil { // before the limits: it changes what they count
+		t.flag("memory.useHierarchy", "memory.use_hierarchy", *m.UseHierarchy).Kept = true
+	} else if flat {
+		t.fail(t.controller, "memory.useHierarchy is false; cgroup v2 always counts what is below")
+	}
+	if v1 {
 		t.memoryV1(m)
+	} else {
+		t.memoryV2(m)
+	}
+	if given(kernel) {
+		if s := t.v1only("memory.kernel", "memory.kmem.limit_in_bytes", itoa(*kernel)); s != nil {
+			s.Kept = *kernel > 0 // Linux 6 takes it and forgets it
+		}
 	}
 	if given(m.KernelTCP) {
 		t.v1only("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", itoa(*m.KernelTCP))
@@ -129,8 +175,11 @@ func (p *planner) memory(m *specs.LinuxMemory) {
 		}
 		t.v1only("memory.swappiness", "memory.swappiness", itoa(*m.Swappiness))
 	}
-	if oomOff {
-		t.v1only("memory.disableOOMKiller", "memory.oom_control", "1")
+	switch {
+	case v1 && m.DisableOOMKiller != nil:
+		t.flag("memory.disableOOMKiller", "memory.oom_control", oomOff)
+	case oomOff:
+		t.v1only("memory.disableOOMKiller", "", "")
 	}
 }
 
@@ -190,7 +239,7 @@ func (p *planner) pids(c *specs.LinuxPids) {
 	if c == nil || c.Limit == nil {
 		return
 	}
-	if t, ok := p.find("pids", "pids"); ok {
+	if t, ok := p.find("pids.limit", "pids", "pids"); ok {
 		// Zero is taken for one, as runc does: no process could be there otherwise.
 		limit := *c.Limit
 		if limit == 0 {
@@ -201,12 +250,22 @@ func (p *planner) pids(c *specs.LinuxPids) {
 }
 
 func (p *planner) blockIO(b *specs.LinuxBlockIO) {
-	if b == nil || !given(b.Weight) && !given(b.LeafWeight) && len(b.WeightDevice) == 0 &&
-		len(b.ThrottleReadBpsDevice) == 0 && len(b.ThrottleWriteBpsDevice) == 0 &&
-		len(b.ThrottleReadIOPSDevice) == 0 && len(b.ThrottleWriteIOPSDevice) == 0 {
+	if b == nil {
 		return
 	}
-	t, ok := p.find("blkio", "io")
+	name := asked([]field{
+		{"blockIO.weight", given(b.Weight)},
+		{"blockIO.leafWeight", given(b.LeafWeight)},
+		{"blockIO.weightDevice", len(b.WeightDevice) > 0},
+		{"blockIO.throttleReadBpsDevice", len(b.ThrottleReadBpsDevice) > 0},
+		{"blockIO.throttleWriteBpsDevice", len(b.ThrottleWriteBpsDevice) > 0},
+		{"blockIO.throttleReadIOPSDevice", len(b.ThrottleReadIOPSDevice) > 0},
+		{"blockIO.throttleWriteIOPSDevice", len(b.ThrottleWriteIOPSDevice) > 0},
+	})
+	if name == "" {
+		return
+	}
+	t, ok := p.find(name, "blkio", "io")
 	if !ok {
 		return
 	}
@@ -272,7 +331,7 @@ func (t target) throttle(origin, v1, v2 string, devices []specs.LinuxThrottleDev
 
 func (p *planner) hugepages(limits []specs.LinuxHugepageLimit) {
 	for i, l := range limits {
-		t, ok := p.find("hugetlb", "hugetlb")
+		t, ok := p.find(fmt.Sprintf("hugepageLimits[%d]", i), "hugetlb", "hugetlb")
 		if !ok {
 			return
 		}
@@ -306,13 +365,13 @@ func (p *planner) network(n *specs.LinuxNetwork) {
 		return
 	}
 	if given(n.ClassID) {
-		if t, ok := p.find("net_cls", ""); ok {
+		if t, ok := p.find("network.classID", "net_cls", ""); ok {
 			t.put("network.classID", "net_cls.classid", itoa(*n.ClassID))
 		}
 	}
 	for i, ifc := range n.Priorities {
 		origin := fmt.Sprintf("network.priorities[%d]", i)
-		t, ok := p.find("net_prio", "")
+		t, ok := p.find(origin, "net_prio", "")
 		if !ok {
 			return
 		}
@@ -331,7 +390,7 @@ func (p *planner) rdma(devices map[string]specs.LinuxRdma) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		t, ok := p.find("rdma", "rdma")
+		t, ok := p.find("rdma."+name, "rdma", "rdma")
 		if !ok {
 			return
 		}

@@ -7,134 +7,179 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// Stats is what a group and all below it use. What the host has no controller for is zero; so is a limit not set.
+// Stats is what a group and all below it use. What the host has no controller or no file for is zero. As JSON it is
+// the data of the "stats" events that runc's events command writes, in runc's names.
 type Stats struct {
-	CPU    CPUStats
-	Memory MemoryStats
-	Pids   PidsStats
-	IO     IOStats
+	CPU     CPUStats                `json:"cpu"`
+	CPUSet  CPUSetStats             `json:"cpuset"`
+	Memory  MemoryStats             `json:"memory"`
+	Pids    PidsStats               `json:"pids"`
+	IO      IOStats                 `json:"blkio"`
+	Hugetlb map[string]HugetlbStats `json:"hugetlb"` // by page size: "2MB"
 }
 
 // CPUStats counts from the group's beginning.
 type CPUStats struct {
-	UsageNanos     uint64
-	Periods        uint64 // periods of the quota in which it could run
-	Throttled      uint64 // of these, the ones that used the quota up
-	ThrottledNanos uint64
+	Usage      CPUUsage   `json:"usage,omitzero"`
+	Throttling Throttling `json:"throttling,omitzero"`
+	PSI        *PSI       `json:"psi,omitempty"`
+}
+
+// CPUUsage is in nanoseconds. Only v1 tells it by CPU.
+type CPUUsage struct {
+	Total        uint64   `json:"total,omitempty"`
+	PerCPU       []uint64 `json:"percpu,omitempty"`
+	PerCPUKernel []uint64 `json:"percpu_kernel,omitempty"`
+	PerCPUUser   []uint64 `json:"percpu_user,omitempty"`
+	Kernel       uint64   `json:"kernel"` // on v1 exact to the tick, 10 ms, as is User
+	User         uint64   `json:"user"`
+}
+
+// Throttling tells what the quota of CPU time did.
+type Throttling struct {
+	Periods          uint64 `json:"periods,omitempty"`          // in which the group could run
+	ThrottledPeriods uint64 `json:"throttledPeriods,omitempty"` // of these, the ones that used the quota up
+	ThrottledNanos   uint64 `json:"throttledTime,omitempty"`
+}
+
+// CPUSetStats are the group's CPUs, its memory nodes, and the flags of v1 (cpuset(7)).
+type CPUSetStats struct {
+	CPUs                  []uint16 `json:"cpus,omitempty"`
+	CPUExclusive          uint64   `json:"cpu_exclusive"`
+	Mems                  []uint16 `json:"mems,omitempty"`
+	MemHardwall           uint64   `json:"mem_hardwall"`
+	MemExclusive          uint64   `json:"mem_exclusive"`
+	MemoryMigrate         uint64   `json:"memory_migrate"`
+	MemorySpreadPage      uint64   `json:"memory_spread_page"`
+	MemorySpreadSlab      uint64   `json:"memory_spread_slab"`
+	MemoryPressure        uint64   `json:"memory_pressure"`
+	SchedLoadBalance      uint64   `json:"sched_load_balance"`
+	SchedRelaxDomainLevel int64    `json:"sched_relax_domain_level"`
 }
 
 // MemoryStats is in bytes.
 type MemoryStats struct {
-	Usage      uint64
-	WorkingSet uint64 // usage without inactive file pages, as kubelet reckons it
-	RSS        uint64 // anonymous memory
-	Swap       uint64
-	Limit      uint64
-	Peak       uint64 // of Usage; zero where the kernel does not tell (v2 before Linux 5.19)
+	Cache     uint64            `json:"cache,omitempty"` // file pages
+	Usage     MemoryUse         `json:"usage,omitzero"`
+	Swap      MemoryUse         `json:"swap,omitzero"` // memory and swap together, as v1 counts; no Max on v2
+	Kernel    MemoryUse         `json:"kernel,omitzero"`
+	KernelTCP MemoryUse         `json:"kernelTCP,omitzero"`
+	Raw       map[string]uint64 `json:"raw,omitempty"` // memory.stat as it is
+	PSI       *PSI              `json:"psi,omitempty"`
 }
 
-// PidsStats counts tasks, which are threads.
-type PidsStats struct{ Current, Limit uint64 }
-
-// IOStats is in bytes since the group's beginning.
-type IOStats struct{ ReadBytes, WriteBytes uint64 }
+// MemoryUse is one count of memory. No limit is what the kernel gives for it: see Bounded.
+type MemoryUse struct {
+	Limit   uint64 `json:"limit"`
+	Usage   uint64 `json:"usage,omitempty"`
+	Max     uint64 `json:"max,omitempty"` // the highest Usage so far; zero where the kernel does not tell (v2 before Linux 5.19)
+	Failcnt uint64 `json:"failcnt"`       // how often the limit was hit; v1 only
+}
 
 // unlimited is the least value that v1 prints for "no limit": the page counter's maximum in bytes, which depends on
-// the page size.
+// the page size. v2's "max" is read as math.MaxUint64.
 const unlimited = math.MaxInt64 &^ 0xffff
+
+// Bounded returns the limit, or zero when there is none.
+func (m MemoryUse) Bounded() uint64 {
+	if m.Limit >= unlimited {
+		return 0
+	}
+	return m.Limit
+}
+
+// WorkingSet is the use without file pages that can go at once, as kubelet reckons.
+func (m MemoryStats) WorkingSet() uint64 {
+	idle, v1 := m.Raw["total_inactive_file"]
+	if !v1 {
+		idle = m.Raw["inactive_file"]
+	}
+	return m.Usage.Usage - min(m.Usage.Usage, idle)
+}
+
+// PidsStats counts tasks, which are threads. No limit is zero.
+type PidsStats struct {
+	Current uint64 `json:"current,omitempty"`
+	Limit   uint64 `json:"limit,omitempty"`
+}
+
+// IOStats counts by device and operation since the group's beginning. Only an I/O scheduler that keeps the later
+// figures has them.
+type IOStats struct {
+	Bytes       []IOEntry `json:"ioServiceBytesRecursive,omitempty"`
+	Operations  []IOEntry `json:"ioServicedRecursive,omitempty"`
+	Queued      []IOEntry `json:"ioQueueRecursive,omitempty"`
+	ServiceTime []IOEntry `json:"ioServiceTimeRecursive,omitempty"` // ns
+	WaitTime    []IOEntry `json:"ioWaitTimeRecursive,omitempty"`    // ns
+	Merged      []IOEntry `json:"ioMergedRecursive,omitempty"`
+	Time        []IOEntry `json:"ioTimeRecursive,omitempty"` // ms
+	Sectors     []IOEntry `json:"sectorsRecursive,omitempty"`
+	PSI         *PSI      `json:"psi,omitempty"`
+}
+
+// IOEntry is one device's count. Op is Read, Write, Sync, Async, Discard or Total, as the kernel has it.
+type IOEntry struct {
+	Major uint64 `json:"major,omitempty"`
+	Minor uint64 `json:"minor,omitempty"`
+	Op    string `json:"op,omitempty"`
+	Value uint64 `json:"value,omitempty"`
+}
+
+// Transferred returns the bytes of all devices that were read and written.
+func (s IOStats) Transferred() (read, written uint64) {
+	for _, e := range s.Bytes {
+		switch e.Op {
+		case "Read":
+			read += e.Value
+		case "Write":
+			written += e.Value
+		}
+	}
+	return read, written
+}
+
+// HugetlbStats is in bytes: of reservations where the kernel counts them, else of pages in use.
+type HugetlbStats struct {
+	Usage   uint64 `json:"usage,omitempty"`
+	Max     uint64 `json:"max,omitempty"` // v1 only
+	Failcnt uint64 `json:"failcnt"`
+}
+
+// PSI is how long tasks of the group waited for a resource (accounting/psi.rst). Only the unified hierarchy tells.
+type PSI struct {
+	Some Pressure `json:"some,omitzero"`
+	Full Pressure `json:"full,omitzero"`
+}
+
+// Pressure is the share of time lost, in percent, over three spans of seconds, and the time lost, in microseconds.
+type Pressure struct {
+	Avg10  float64 `json:"avg10"`
+	Avg60  float64 `json:"avg60"`
+	Avg300 float64 `json:"avg300"`
+	Total  uint64  `json:"total"`
+}
 
 // Stats reads the group's use. A group that does not exist is fs.ErrNotExist.
 func (g *Group) Stats() (Stats, error) {
 	r := reader{group: g}
 	var s Stats
-	g.readCPU(&r, &s.CPU)
-	g.readMemory(&r, &s.Memory)
-	g.readPids(&r, &s.Pids)
-	g.readIO(&r, &s.IO)
+	r.cpu(&s.CPU)
+	r.cpuset(&s.CPUSet)
+	r.memory(&s.Memory)
+	r.pids(&s.Pids)
+	r.io(&s.IO)
+	s.Hugetlb = r.hugetlb()
+	if y, ok := g.host.unified(); ok {
+		s.CPU.PSI, s.Memory.PSI, s.IO.PSI = r.psi(y, "cpu.pressure"), r.psi(y, "memory.pressure"), r.psi(y, "io.pressure")
+	}
 	if r.err != nil {
 		return Stats{}, fmt.Errorf("cannot read the use of cgroup %s: %w", g.path, r.err)
 	}
 	return s, nil
-}
-
-func (g *Group) readCPU(r *reader, s *CPUStats) {
-	if y, ok := g.host.v1("cpuacct"); ok {
-		s.UsageNanos = r.number(y, "cpuacct.usage")
-	} else if y, ok := g.host.unified(); ok { // v2 counts CPU time with no controller enabled
-		s.UsageNanos = r.key(r.text(y, "cpu.stat"), "usage_usec") * 1000
-	}
-	if y, ok := g.host.v1("cpu"); ok {
-		text := r.text(y, "cpu.stat")
-		s.Periods, s.Throttled = r.key(text, "nr_periods"), r.key(text, "nr_throttled")
-		s.ThrottledNanos = r.key(text, "throttled_time")
-	} else if y, ok := g.host.unified(); ok {
-		text := r.text(y, "cpu.stat")
-		s.Periods, s.Throttled = r.key(text, "nr_periods"), r.key(text, "nr_throttled")
-		s.ThrottledNanos = r.key(text, "throttled_usec") * 1000
-	}
-}
-
-func (g *Group) readMemory(r *reader, s *MemoryStats) {
-	if y, ok := g.host.v1("memory"); ok {
-		stat := r.text(y, "memory.stat")
-		s.Usage, s.Peak = r.number(y, "memory.usage_in_bytes"), r.number(y, "memory.max_usage_in_bytes")
-		s.WorkingSet = s.Usage - min(s.Usage, r.key(stat, "total_inactive_file"))
-		s.RSS, s.Swap = r.key(stat, "total_rss"), r.key(stat, "total_swap")
-		if s.Limit = r.number(y, "memory.limit_in_bytes"); s.Limit >= unlimited {
-			s.Limit = 0
-		}
-		return
-	}
-	y, ok := g.host.unified()
-	if !ok {
-		return
-	}
-	stat := r.text(y, "memory.stat")
-	s.Usage, s.Limit = r.number(y, "memory.current"), r.number(y, "memory.max")
-	s.Peak, s.Swap = r.number(y, "memory.peak"), r.number(y, "memory.swap.current")
-	s.WorkingSet = s.Usage - min(s.Usage, r.key(stat, "inactive_file"))
-	s.RSS = r.key(stat, "anon")
-}
-
-func (g *Group) readPids(r *reader, s *PidsStats) {
-	y, ok := g.host.v1("pids")
-	if !ok {
-		if y, ok = g.host.unified(); !ok {
-			return
-		}
-	}
-	s.Current, s.Limit = r.number(y, "pids.current"), r.number(y, "pids.max")
-}
-
-func (g *Group) readIO(r *reader, s *IOStats) {
-	if y, ok := g.host.v1("blkio"); ok {
-		for line := range strings.Lines(r.text(y, "blkio.throttle.io_service_bytes_recursive")) {
-			// "8:0 Read 4096", and a line "Total 4096" at the end.
-			if f := strings.Fields(line); len(f) == 3 {
-				switch n := r.parse(f[2]); f[1] {
-				case "Read":
-					s.ReadBytes += n
-				case "Write":
-					s.WriteBytes += n
-				}
-			}
-		}
-		return
-	}
-	y, ok := g.host.unified()
-	if !ok {
-		return
-	}
-	for field := range strings.FieldsSeq(r.text(y, "io.stat")) {
-		if n, ok := strings.CutPrefix(field, "rbytes="); ok {
-			s.ReadBytes += r.parse(n)
-		}
-		if n, ok := strings.CutPrefix(field, "wbytes="); ok {
-			s.WriteBytes += r.parse(n)
-		}
-	}
 }
 
 // OOMKills returns how many processes the kernel has killed for want of memory: in the group itself on v1, in the
@@ -163,17 +208,21 @@ type reader struct {
 }
 
 // text returns a file's content, "" for one that is not there although the group is: a controller that is not
-// enabled, or a file of a newer kernel.
+// enabled, a file of another kernel, pressure that the kernel was told not to count.
 func (r *reader) text(y Hierarchy, file string) string {
 	if r.err != nil {
 		return ""
 	}
 	dir := r.group.Dir(y)
-	text, err := readFile(dir+"/"+file, smallFile)
+	text, err := readFile(dir+"/"+file, listFile)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return ""
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, derr := readFile(dir+"/cgroup.procs", listFile); !errors.Is(derr, fs.ErrNotExist) {
-			return ""
+		if derr := unix.Access(dir, unix.F_OK); derr != nil {
+			r.err = &fs.PathError{Op: "access", Path: dir, Err: derr}
 		}
+		return ""
 	}
 	r.err = err
 	return text

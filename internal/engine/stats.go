@@ -57,12 +57,13 @@ func (e *Engine) Stats(boxes []*sandbox.Sandbox) ([]Usage, error) {
 			if err != nil {
 				return nil, err
 			}
+			read, written := s.IO.Transferred()
 			all = append(all, Usage{
 				Namespace: box.Pod.Namespace, Pod: box.Pod.Name, Container: r.Name, At: time.Now(),
-				CPUNanos: s.CPU.UsageNanos, Throttled: s.CPU.Throttled,
-				Memory: s.Memory.WorkingSet, MemoryLimit: s.Memory.Limit,
+				CPUNanos: s.CPU.Usage.Total, Throttled: s.CPU.Throttling.ThrottledPeriods,
+				Memory: s.Memory.WorkingSet(), MemoryLimit: s.Memory.Usage.Bounded(),
 				Tasks: s.Pids.Current, TasksLimit: s.Pids.Limit,
-				Read: s.IO.ReadBytes, Written: s.IO.WriteBytes,
+				Read: read, Written: written,
 			})
 		}
 	}
