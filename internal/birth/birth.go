@@ -5,15 +5,15 @@
 // parent may have any number of threads. A fork costs time in proportion to the parent's memory; call it from small
 // processes.
 //
-// Words. The gate is where a child that is created waits until it is started. The status pipe is where it tells that
-// it is at the gate, or which step failed; execve closes it. Pause is the program of 300 bytes that holds a Pod's
+// Words. A halt is where a child waits for its parent's word; the gate, between created and running, is the last. The
+// status pipe is where it tells that it is at one, or which step failed; execve closes it. Pause is the program of 300 bytes that holds a Pod's
 // namespaces.
 //
 // The conversation:
 //
 //	parent                    child
 //	clone3  ───────────────▶  spends steps …
-//	Ready   ◀── status ─────  "created"            or {step, errno} and exit 127
+//	Ready   ◀── status ─────  at a halt            or {step, errno} and exit 127
 //	Go      ─── gate ──────▶  spends steps …
 //	        ◀── status EOF ─  execve               or {step, errno} and exit 127
 package birth
@@ -39,7 +39,7 @@ func spend(args, size, state uintptr) (pid uintptr)
 type Child struct {
 	// Pid is the child's number, for the caller to wait for with PidFD.
 	Pid int
-	// PidFD is the caller's to close once it has waited.
+	// PidFD is the caller's to close once it has waited, or once it has called Take.
 	PidFD int
 
 	plan   *plan.Plan
@@ -48,6 +48,7 @@ type Child struct {
 	gate   int // write end
 	// settled says that Pid and PidFD are of the second clone, if the plan has one.
 	settled bool
+	taken   bool
 	began   clock
 }
 
@@ -236,7 +237,7 @@ func (c *Child) twice() bool {
 	return false
 }
 
-// Ready waits until the child is at its gate. If it does not get there the child is gone, and the error is a
+// Ready waits until the child is at its next halt. If it does not get there the child is gone, and the error is a
 // *StepError or ErrDied.
 func (c *Child) Ready() error {
 	if c.early() {
@@ -255,12 +256,20 @@ func (c *Child) Ready() error {
 	return err
 }
 
-// Go opens the gate and waits until the child has become its program. If it cannot the child is gone, and the error is
-// a *StepError or ErrDied.
-func (c *Child) Go() error {
+// Proceed lets a child that is Ready go on, to its next halt or to its program. If it cannot the child is gone.
+func (c *Child) Proceed() error {
 	if _, err := unix.Write(c.gate, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
 		c.Abort()
 		return fmt.Errorf("cannot open the gate: %w", err)
+	}
+	return nil
+}
+
+// Go opens the gate and waits until the child has become its program. If it cannot the child is gone, and the error is
+// a *StepError or ErrDied.
+func (c *Child) Go() error {
+	if err := c.Proceed(); err != nil {
+		return err
 	}
 	return c.Run()
 }
@@ -328,10 +337,18 @@ func (c *Child) Abort() {
 	if c.PidFD >= 0 {
 		_ = unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0)
 		wait(c.PidFD)
-		unix.Close(c.PidFD)
+		if !c.taken {
+			unix.Close(c.PidFD)
+		}
 		c.PidFD = -1
 	}
 	c.release()
+}
+
+// Take hands PidFD of a child that is at a halt over to the caller, who closes it even if it calls Abort.
+func (c *Child) Take() int {
+	c.taken = true
+	return c.PidFD
 }
 
 func (c *Child) release() {

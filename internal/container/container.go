@@ -37,6 +37,10 @@ type Config struct {
 	// OwnStdio says which of them are the caller's own pipes: they are given to the container's user, so that it can
 	// open /dev/stdout anew. Never so for a file that others use, such as /dev/null.
 	OwnStdio [3]bool
+	// Bundle is the directory that the spec is from, "" for none: hooks are told of it.
+	Bundle string
+	// Warn, if any, is told what is to be logged and ends nothing.
+	Warn func(error)
 	// Trace, if any, is told how long each step of the birth took (see plan.Plan).
 	Trace func(step int, name string, took time.Duration)
 }
@@ -44,12 +48,17 @@ type Config struct {
 // Container is a created container. Its methods are for one goroutine.
 type Container struct {
 	Process
-	ID    string
-	Group *cgroup.Group // nil without a cgroup of its own
+	ID     string
+	Bundle string        // directory of its config.json, or ""
+	Group  *cgroup.Group // nil without a cgroup of its own
+	Warn   func(error)   // told what is to be logged and ends nothing; or nil
 
 	spec  *specs.Spec
 	host  Host
 	child *birth.Child
+
+	hooked  bool // hooks were begun: those of the end are due
+	deleted bool
 }
 
 // Process is a process of a container.
@@ -66,14 +75,16 @@ var ErrStarted = errors.New("already started")
 func Create(cfg Config) (*Container, error) { return create(cfg, true) }
 
 // Run makes the container and starts it at once: Create and Start without the stop at the gate between them, two
-// changes of process less. A container with a terminal stops there in any case, for its master to be taken.
+// changes of process less. Hooks of the start need that stop.
 func Run(cfg Config) (*Container, error) {
-	gated := cfg.Spec.Process != nil && cfg.Spec.Process.Terminal
+	h := cfg.Spec.Hooks
+	gated := h != nil && len(h.StartContainer)+len(h.Poststart) > 0
 	c, err := create(cfg, gated)
 	if err != nil || !gated {
 		return c, err
 	}
 	if err := c.Start(); err != nil {
+		_, _ = c.Wait()
 		c.undo()
 		return nil, err
 	}
@@ -81,7 +92,7 @@ func Run(cfg Config) (*Container, error) {
 }
 
 func create(cfg Config, gated bool) (_ *Container, err error) {
-	c := &Container{ID: cfg.ID, spec: cfg.Spec, host: cfg.Host}
+	c := &Container{ID: cfg.ID, Bundle: cfg.Bundle, Warn: cfg.Warn, spec: cfg.Spec, host: cfg.Host}
 	defer func() {
 		if err != nil {
 			c.undo()
@@ -115,24 +126,52 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	if c.child, err = birth.Start(p, given.fds); err != nil {
 		return nil, err
 	}
-	if gated {
-		err = c.child.Ready()
-	} else {
-		err = c.child.Run()
-	}
-	if err != nil {
+	if err := c.halts(p.Halts); err != nil {
 		return nil, err
 	}
-	if p.Console {
-		if c.Console, err = takeConsole(c.child, cfg.Spec.Process.ConsoleSize); err != nil {
+	if !gated {
+		if err := c.child.Run(); err != nil {
 			return nil, err
 		}
-	}
-	c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.PidFD), "pidfd")
-	if !gated {
+		c.take()
 		c.child = nil
 	}
 	return c, nil
+}
+
+// halts meets the child at each place where it waits, does what is to be done there, and leaves it at the last if that
+// is the gate.
+func (c *Container) halts(list []plan.Halt) error {
+	for _, h := range list {
+		if err := c.child.Ready(); err != nil {
+			return err
+		}
+		c.take()
+		var err error
+		switch h {
+		case plan.Created:
+			return nil
+		case plan.Mounted:
+			c.hooked = true
+			err = c.createHooks()
+		case plan.Terminal:
+			c.Console, err = takeConsole(c.child, c.spec.Process.ConsoleSize)
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.child.Proceed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take makes the child's process the container's.
+func (c *Container) take() {
+	if c.PidFD == nil {
+		c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.Take()), "pidfd")
+	}
 }
 
 // group makes and limits the container's cgroup. Limits come before the first process: there is no moment without them.
@@ -157,29 +196,47 @@ func (c *Container) undo() {
 	if c.child != nil {
 		c.child.Abort()
 	}
-	if c.Console != nil {
-		c.Console.Close()
+	for _, f := range []*os.File{c.PidFD, c.Console} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	if c.Group != nil {
 		_ = c.Group.Kill()
 		_ = c.Group.Remove()
 	}
+	if c.hooked {
+		c.poststop()
+	}
 }
 
 // Start opens the gate and returns when the first process has become the container's program. If it cannot, the
-// process is gone, and the error is a *birth.StepError; ExitCode has the exit code for it.
+// process is gone, and the error is a *birth.StepError or a hook's; ExitCode has the exit code for it. The process is
+// to be waited for after a poststart hook's error, as after every success.
 func (c *Container) Start() error {
 	if c.child == nil {
 		return fmt.Errorf("cannot start container %s: %w", c.ID, ErrStarted)
 	}
 	child := c.child
+	if err := c.startHooks(); err != nil {
+		child.Abort()
+		c.child = nil
+		return err
+	}
 	c.child = nil
-	return child.Go()
+	if err := child.Go(); err != nil {
+		return err
+	}
+	if err := c.poststart(); err != nil {
+		return errors.Join(err, c.Kill())
+	}
+	return nil
 }
 
 // ExecConfig is what a further process of a container is made from.
 type ExecConfig struct {
 	Process  *specs.Process
+	Path     string      // of its program, instead of what Process.Args[0] names; or ""
 	Stdio    [3]*os.File // nil is /dev/null
 	OwnStdio [3]bool
 	// Unconfined leaves the container's seccomp filter out.
@@ -203,7 +260,7 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at container %s: %w", c.ID, err)
 	}
-	in := plan.ExecInput{Process: cfg.Process, Namespaces: apart, Facts: facts}
+	in := plan.ExecInput{Process: cfg.Process, Path: cfg.Path, Namespaces: apart, Facts: facts}
 	if c.spec.Linux != nil && !cfg.Unconfined {
 		in.Seccomp = c.spec.Linux.Seccomp
 	}
@@ -216,7 +273,7 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 		return nil, err
 	}
 	proc := &Process{}
-	if p.Console {
+	if len(p.Halts) > 0 {
 		if err := child.Ready(); err != nil {
 			return nil, err
 		}
@@ -293,13 +350,26 @@ func (c *Container) Delete() error {
 	if c.child != nil {
 		c.child.Abort()
 		c.child = nil
-	} else if c.PidFD != nil {
-		c.PidFD.Close()
 	}
+	if c.PidFD != nil {
+		c.PidFD.Close()
+		c.PidFD = nil
+	}
+	if err := c.ungroup(); err != nil {
+		return err
+	}
+	if !c.deleted {
+		c.deleted = true
+		c.poststop()
+	}
+	return nil
+}
+
+// ungroup removes the container's cgroup. Most are empty by now, and looking for stragglers costs more than removing.
+func (c *Container) ungroup() error {
 	if c.Group == nil {
 		return nil
 	}
-	// Most cgroups are empty by now, and looking for stragglers costs more than removing them.
 	if err := c.Group.Prune(); err != nil {
 		return err
 	}

@@ -454,7 +454,7 @@ func TestErrors(t *testing.T) {
 		{"cwd through a descriptor", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/7" }, "process.cwd", ExitTool},
 		{"capability", func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_FLY"} }, `process.capabilities.bounding: no capability "CAP_FLY"`, ExitTool},
 		{"rlimit", func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 1 }, "process.rlimits[0]: soft limit 1 above hard limit 0", ExitTool},
-		{"hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} }, "hooks: not implemented", ExitTool},
+		{"hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} }, `hooks.poststop[0].path: "x" is not an absolute path`, ExitTool},
 		{"no namespaces", func(s *specs.Spec) { s.Linux.Namespaces = nil }, "no mount namespace", ExitTool},
 		{"hostname of the host", func(s *specs.Spec) {
 			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UTSNamespace })

@@ -69,6 +69,10 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	}
 	p.masks(spec.Linux, in.Facts)
 	closing()
+	if early(spec.Hooks) {
+		p.origin = "hooks"
+		p.halt(Mounted)
+	}
 	if cwd := path.Clean("/" + spec.Process.Cwd); cwd != "/" {
 		p.origin = "process.cwd"
 		p.dir(cwd)
@@ -82,14 +86,17 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
 		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro /")
 	}
+	if spec.Process.Terminal {
+		p.halt(Terminal)
+	}
 	if in.Gated {
 		p.gate()
 	}
 	p.forget()
-	if err := p.process(spec.Process, filter, in.Facts, func() {}); err != nil {
+	if err := p.process(spec.Process, "", filter, in.Facts, func() {}); err != nil {
 		return nil, err
 	}
-	return p.plan(clone, in.Facts, spec.Process.Terminal)
+	return p.plan(clone, in.Facts)
 }
 
 // ownerOf is what the container's root is on the host, by the spec's mappings.
@@ -107,11 +114,11 @@ func hostID(maps []specs.LinuxIDMapping) uint32 {
 }
 
 // plan is the finished Plan.
-func (p *program) plan(clone uint64, f Facts, console bool) (*Plan, error) {
+func (p *program) plan(clone uint64, f Facts) (*Plan, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Console: console}
+	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Halts: p.halts}
 	if f.Cgroup.Into {
 		done.IntoCgroup = "cgroup:into"
 	}
@@ -235,17 +242,34 @@ func (p *program) propagation(word string) error {
 	return nil
 }
 
-// gate tells the parent that everything is there and waits for its word. A parent that died closes the gate: the
-// child ends then.
+// gate is the last halt, between created and running.
 func (p *program) gate() {
 	p.origin = ""
-	p.add("tell that it is created", Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
-	read := p.add("wait for start", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
-	read.Again, read.Skip, read.When = true, 1, NotZero
-	p.add("end: nobody will start it", ExitGroup, Int(125))
+	p.halt(Created)
 }
 
-// Ready is what the child writes to Status when it is at the gate: a step number that no plan has, and 0.
+// halt tells the parent that the child has come so far, and waits for its word. A parent that died closes the gate:
+// the child ends then.
+func (p *program) halt(h Halt) {
+	p.halts = append(p.halts, h)
+	p.add("tell that it is "+h.String(), Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
+	read := p.add("wait for the word", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
+	read.Again, read.Skip, read.When = true, 1, NotZero
+	p.add("end: nobody gave it", ExitGroup, Int(125))
+}
+
+// String is the halt in a word.
+func (h Halt) String() string {
+	switch h {
+	case Mounted:
+		return "mounted"
+	case Terminal:
+		return "at its terminal"
+	}
+	return "created"
+}
+
+// Ready is what the child writes to Status at a halt: a step number that no plan has, and 0.
 var Ready = [16]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // forget closes what the birth opened: everything but the three standard descriptors and the status pipe, which

@@ -10,6 +10,7 @@ import (
 // ExecInput is what the Plan of a further process in a running container is compiled from.
 type ExecInput struct {
 	Process *specs.Process
+	Path    string // of the program, instead of what Process.Args[0] names; or ""
 	Seccomp *specs.LinuxSeccomp
 	// Namespaces is the CLONE_NEW* flags of those that the container's init does not share with the caller. They are
 	// joined at once by the Given file "init", its pidfd.
@@ -43,11 +44,8 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	if proc.Terminal {
 		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rRoot)
 		p.terminal(false)
-		p.add("tell that the terminal is there", Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
 		// The parent takes the master before it lets the child close it.
-		read := p.add("wait until it is taken", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
-		read.Again, read.Skip, read.When = true, 1, NotZero
-		p.add("end: nobody took it", ExitGroup, Int(125))
+		p.halt(Terminal)
 	}
 	p.forget()
 	// The container sees its PID namespace's processes, and one with CAP_SYS_PTRACE may look into them and change them
@@ -60,8 +58,8 @@ func CompileExec(in ExecInput) (*Plan, error) {
 			p.control()
 		}
 	}
-	if err := p.process(proc, filter, in.Facts, enter); err != nil {
+	if err := p.process(proc, in.Path, filter, in.Facts, enter); err != nil {
 		return nil, err
 	}
-	return p.plan(0, in.Facts, proc.Terminal)
+	return p.plan(0, in.Facts)
 }

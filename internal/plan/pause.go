@@ -71,5 +71,5 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	// Signals stay blocked: pause takes them one by one.
 	p.signals(in.Facts.Ignored)
 	p.add("execute pause", Execveat, File(PauseFile), empty, Strings([]string{"/pause"}), Strings(nil), Int(emptyPath))
-	return p.plan(clone, in.Facts, false)
+	return p.plan(clone, in.Facts)
 }

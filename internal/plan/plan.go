@@ -31,11 +31,24 @@ type Plan struct {
 	IntoCgroup string
 	// Steps are spent in the child, in this order; the first that fails, and does not say what then, ends the birth.
 	Steps []Step
-	// Console says that the child leaves the master of its terminal at descriptor ConsoleFD when it is ready.
-	Console bool
+	// Halts are where the child stops, tells that it is there, and waits for the parent's word, in order.
+	Halts []Halt
 	// Trace, if any, is told after the birth how long each step took; step -1 is what the birth adds to the plan.
 	Trace func(step int, name string, took time.Duration)
 }
+
+// Halt is why a child waits.
+type Halt uint8
+
+// The reasons to wait. A child comes to each once at most.
+const (
+	// Mounted: everything is there, the mounts too, and the host's root is still the child's: for hooks.
+	Mounted Halt = iota
+	// Terminal: the master of the terminal is at ConsoleFD, to be taken.
+	Terminal
+	// Created: the gate between created and running.
+	Created
+)
 
 // ConsoleFD is where a child with a terminal keeps the master until the parent has taken it with pidfd_getfd(2).
 const ConsoleFD = 200
@@ -229,6 +242,7 @@ type Rootfs struct {
 type program struct {
 	opens  []Open
 	steps  []Step
+	halts  []Halt
 	origin string
 	err    error // the first thing that no step can say
 }

@@ -238,6 +238,11 @@ func TestRefused(t *testing.T) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		}},
 		{"apparmorProfile: not implemented", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
+		{"hooks.createRuntime[0].path: \"x\" is not", func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "x"}}} }},
+		{"hooks.poststop[0].timeout: 0 seconds", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x", Timeout: new(int)}}} }},
+		{"hooks.poststart[0]: there is a NUL", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/x", Env: []string{"\x00"}}}}
+		}},
 		{"no device type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }},
 	} {
 		spec := base()
@@ -278,4 +283,18 @@ func FuzzCompile(f *testing.F) {
 			t.Errorf("%v\n%s", err, p)
 		}
 	})
+}
+
+func TestHookPlan(t *testing.T) {
+	hook := specs.Hook{Path: "/usr/bin/hook", Args: []string{"hook", "a"}, Env: []string{"A=1"}}
+	for name, ns := range map[string]uintptr{"hook": 0, "hook-between": unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {
+		p, err := CompileHook(HookInput{Hook: hook, Origin: "hooks.createRuntime[0]", Dir: "/bundle", Namespaces: ns, Facts: Facts{NoFile: Rlimit{1024, 4096}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Verify(given...); err != nil {
+			t.Error(err)
+		}
+		golden(t, "testdata/"+name+".plan", p.String())
+	}
 }

@@ -16,8 +16,8 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
-// filter may be nil. enter adds what is done last, with the container's identity.
-func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts, enter func()) error {
+// file is the program's, or "" where args name it. filter may be nil. enter adds what is done last, with the container's identity.
+func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filter, f Facts, enter func()) error {
 	if len(proc.Args) == 0 || proc.Args[0] == "" {
 		return fmt.Errorf("process.args: no command")
 	}
@@ -71,7 +71,7 @@ func (p *program) process(proc *specs.Process, filter *seccomp.Filter, f Facts, 
 	if filter != nil && proc.NoNewPrivileges {
 		p.filter(filter)
 	}
-	p.exec(proc)
+	p.exec(proc, file)
 	return nil
 }
 
@@ -170,11 +170,14 @@ func (p *program) filter(f *seccomp.Filter) {
 		Int(unix.SECCOMP_SET_MODE_FILTER), Int(f.Flags), Arg{Kind: FilterArg, S: string(b)})
 }
 
-// exec searches the command as execvp(3) does, in the container's root, by execve itself.
-func (p *program) exec(proc *specs.Process) {
+// exec searches the command as execvp(3) does, in the container's root, by execve itself. A file is executed as it is.
+func (p *program) exec(proc *specs.Process, file string) {
 	p.origin = "process.args"
 	argv, envv := Strings(proc.Args), Strings(proc.Env)
 	name := proc.Args[0]
+	if file != "" {
+		name = file
+	}
 	line := make([]string, len(proc.Args))
 	for i, a := range proc.Args {
 		line[i] = quote(a)

@@ -20,7 +20,6 @@ func refuse(spec *specs.Spec) error {
 		field string
 		asked bool
 	}{
-		{"hooks", spec.Hooks != nil && hooked(spec.Hooks)},
 		{"process.apparmorProfile", spec.Process.ApparmorProfile != ""},
 		{"process.selinuxLabel", spec.Process.SelinuxLabel != ""},
 		{"process.scheduler", spec.Process.Scheduler != nil},
@@ -36,10 +35,5 @@ func refuse(spec *specs.Spec) error {
 			return fmt.Errorf("%s: not implemented", f.field)
 		}
 	}
-	return nil
-}
-
-func hooked(h *specs.Hooks) bool {
-	//lint:ignore SA1019 prestart is deprecated, and still to be refused by name
-	return len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
+	return checkHooks(spec.Hooks)
 }
