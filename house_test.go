@@ -32,6 +32,7 @@ var floors = [][]string{
 		"internal/cgroup",
 		"internal/registry",
 		"internal/manifest",
+		"internal/owner",
 		"internal/seccomp/profile",
 	},
 	2: {
@@ -75,6 +76,7 @@ var only = map[string][]string{
 	},
 	"golang.org/x/sys/unix": {
 		"internal/ns",
+		"internal/owner",
 		"internal/cgroup",
 		"internal/record",
 		"internal/seccomp",
