@@ -26,7 +26,7 @@ var floors = [][]string{
 		"internal/record",
 		"internal/seccomp",
 		"internal/life",
-		"internal/ns",
+		"internal/ns", "internal/getopt",
 	},
 	1: {
 		"internal/cgroup",
