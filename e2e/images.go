@@ -206,14 +206,21 @@ func (t *Tree) copy(path string) {
 
 // Layer makes one gzip layer of what fill puts into it.
 func Layer(kind types.MediaType, fill func(*Tree)) (v1.Layer, error) {
+	raw, err := archive(fill)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a layer: %w", err)
+	}
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil },
+		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching, tarball.WithMediaType(kind))
+}
+
+// archive is what fill puts into it. It is here as far as it came also with an error.
+func archive(fill func(*Tree)) ([]byte, error) {
 	var raw bytes.Buffer
 	t := &Tree{w: tar.NewWriter(&raw)}
 	fill(t)
-	if err := errors.Join(t.err, t.w.Close()); err != nil {
-		return nil, fmt.Errorf("cannot make a layer: %w", err)
-	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw.Bytes())), nil },
-		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching, tarball.WithMediaType(kind))
+	err := errors.Join(t.err, t.w.Close())
+	return raw.Bytes(), err
 }
 
 func packagesLayer(kind types.MediaType, packages ...string) (v1.Layer, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tripod/internal/image"
+	"tripod/internal/registry"
 )
 
 // pullFlags are the words that say how an image is fetched.
@@ -32,6 +33,7 @@ func (p *pullFlags) bindRegistry(cmd *cobra.Command) {
 	f.StringVar(&p.o.Registry.AuthFile, "authfile", "", "credentials, instead of auth.json and Docker's config.json")
 	f.StringVar(&p.o.Registry.CertDir, "cert-dir", "", "certificates for the registry, instead of certs.d")
 	f.BoolVar(&p.tlsVerify, "tls-verify", true, "ask for HTTPS and a valid certificate")
+	f.DurationVar(&p.o.Registry.Idle, "idle-timeout", registry.DefaultIdle, "how long the registry may send nothing before the pull is given up")
 }
 
 // options are the words as the store takes them, with a progress that must be closed.

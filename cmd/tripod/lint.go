@@ -133,8 +133,6 @@ func (f lintFlags) check(names []string) error {
 
 // lintFile looks at one file. With --fix it prints the patch.
 func (a *app) lintFile(ctx context.Context, f lintFlags, file string) ([]lint.Finding, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
-	defer cancel()
 	body, title, err := a.openManifest(ctx, file)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,11 +85,9 @@ func isURL(name string) bool {
 }
 
 // fetchTime bounds how long a manifest may take to come from a URL.
-const fetchTime = 30 * time.Second
+const fetchTime = 15 * time.Second
 
 func (a *app) manifest(ctx context.Context, name string) ([]manifest.Workload, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
-	defer cancel()
 	body, title, err := a.openManifest(ctx, name)
 	if err != nil {
 		return nil, err
@@ -97,18 +96,14 @@ func (a *app) manifest(ctx context.Context, name string) ([]manifest.Workload, e
 	return manifest.Read(title, body)
 }
 
-// openManifest opens a file, a URL or, for -, the standard input. The title is what messages call it. The context is
-// for URLs, until the end of reading.
+// openManifest opens a file, a URL or, for -, the standard input. The title is what messages call it: a URL without its password.
+// The context is for URLs, until the end of reading.
 func (a *app) openManifest(ctx context.Context, name string) (body io.ReadCloser, title string, err error) {
 	switch {
 	case name == "-":
 		return io.NopCloser(a.in), "stdin", nil
 	case isURL(name):
-		body, err := fetch(ctx, name)
-		if err != nil {
-			return nil, "", fmt.Errorf("cannot read manifest %s: %w", name, err)
-		}
-		return body, name, nil
+		return openURL(ctx, name)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -117,12 +112,33 @@ func (a *app) openManifest(ctx context.Context, name string) (body io.ReadCloser
 	return f, name, nil
 }
 
-func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func openURL(ctx context.Context, name string) (io.ReadCloser, string, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return nil, "", misuse("give http://HOST/PATH or https://HOST/PATH", "cannot read manifest: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTime, fmt.Errorf("no whole manifest came within %v", fetchTime))
+	body, err := fetch(ctx, u.String())
+	if err != nil {
+		cancel()
+		return nil, "", fmt.Errorf("cannot read manifest %s: %w", u.Redacted(), err)
+	}
+	return timed{body, ctx, cancel}, u.Redacted(), nil
+}
+
+func fetch(ctx context.Context, from string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
+	if context.Cause(ctx) != nil {
+		return nil, context.Cause(ctx)
+	}
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) { // it says the URL again
+		err = wrapped.Err
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +147,26 @@ func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("the server answered %s", response.Status)
 	}
 	return response.Body, nil
+}
+
+// timed is a body that must have come before its context ends. A read after that tells why.
+type timed struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel func()
+}
+
+func (t timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if cause := context.Cause(t.ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return n, err
+}
+
+func (t timed) Close() error {
+	t.cancel()
+	return t.ReadCloser.Close()
 }
 
 // checked passes a Pod that was made of docker's words through all that a manifest goes through: Kubernetes' defaults and

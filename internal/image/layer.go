@@ -155,8 +155,17 @@ func (l *layer) awaitParent(ctx context.Context) error {
 	}
 }
 
-// fill runs the pipeline. Both digests are over everything the source sent, also what follows the end of the tar.
+// fill runs the pipeline. Both digests are over everything the source sent, also what follows the end of the tar. An error of
+// the source is told as such, not as one of the archive that it cut short.
 func (l *layer) fill(compressed io.Reader, dir string, stop func(), commit func() error) (*unpacked, error) {
+	out, err := l.pipe(compressed, dir, stop, commit)
+	if broken := (fetchError{}); errors.As(err, &broken) {
+		err = broken
+	}
+	return out, err
+}
+
+func (l *layer) pipe(compressed io.Reader, dir string, stop func(), commit func() error) (*unpacked, error) {
 	if err := mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot unpack layer: %w", err)
 	}

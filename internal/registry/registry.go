@@ -34,13 +34,16 @@ var ErrStalled = errors.New("registry stalled")
 // ErrTooLarge says that a blob has more bytes than its manifest says.
 var ErrTooLarge = errors.New("blob is larger than its manifest says")
 
+// DefaultIdle is how long a registry may be silent where nothing else is said.
+const DefaultIdle = time.Minute
+
 // Options says how registries are reached. The zero value is right: what the host's files say.
 type Options struct {
 	RegistriesConf string        // instead of /etc/containers/registries.conf
 	AuthFile       string        // instead of auth.json and Docker's config.json at their usual places
 	CertDir        string        // client certificates and CAs for every registry, instead of certs.d
 	Insecure       bool          // allow HTTP and unverified TLS
-	Idle           time.Duration // how long a registry may be silent; 0 means 60 s
+	Idle           time.Duration // how long a registry may be silent; 0 means DefaultIdle
 	UserAgent      string        // "" means tripod
 }
 
@@ -48,7 +51,7 @@ func (o Options) idle() time.Duration {
 	if o.Idle > 0 {
 		return o.Idle
 	}
-	return time.Minute
+	return DefaultIdle
 }
 
 // system is o in the library's words.
@@ -131,7 +134,7 @@ func (s *Source) document(ctx context.Context, instance *digest.Digest, want dig
 		doc, err = ParseDocument(data, contentType, want)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read manifest of image %s: %w", s.ref, explain(err))
+		return nil, explain(err)
 	}
 	return doc, nil
 }
