@@ -21,6 +21,8 @@ type state struct {
 	clock     uintptr // where the time after each op goes, or 0
 	born      uint64  // time of the child's first instruction
 	inner     uint64  // PID of a second clone, written by the kernel
+	told      uintptr // a complaint for each op, for a process that has no parent to tell; 0 with one
+	errors    uintptr // the text of each errno, for complaints
 }
 
 // op is one system call as the assembly spends it.
@@ -57,10 +59,15 @@ type arena struct {
 	times []uint64 // when each op was done, in ticks; nil unless measured
 }
 
-// newArena encodes p with the descriptors fds into fresh memory, and closes in the child what is not among fds.
-func newArena(p *plan.Plan, fds map[string]int) (*arena, error) {
+// newArena encodes p with the descriptors fds into fresh memory. The child closes what is not among fds, unless p lets
+// it inherit. The memory is at address at, or where there is room if that is 0.
+func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
 	size := int(unsafe.Sizeof(state{})) + (64+8)*(len(p.Steps)+len(fds)+8)
+	if at != 0 {
+		size += complaints * (len(p.Steps) + len(fds) + maxErrno)
+	}
 	for _, s := range p.Steps {
+		size += len(s.Fails)
 		for _, a := range s.Args {
 			size += 64 + len(a.S) + int(a.N*b2u(a.Kind == plan.ZeroedArg))
 			for _, l := range a.List {
@@ -69,14 +76,20 @@ func newArena(p *plan.Plan, fds map[string]int) (*arena, error) {
 		}
 	}
 	page := unix.Getpagesize()
-	mem, err := unix.Mmap(-1, 0, (size+2*page)&^(page-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	mem, err := memory(at, (size+2*page)&^(page-1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot get memory for a plan of %d steps: %w", len(p.Steps), err)
 	}
 	a := &arena{mem: mem, state: (*state)(unsafe.Pointer(&mem[0])), used: int(unsafe.Sizeof(state{})), fds: fds}
 	a.sigall = ^uint64(0)
 	a.state.status = uintptr(fds[plan.Status])
-	ops := a.closeOthers()
+	var ops []op
+	switch {
+	case at != 0:
+		ops = a.closeOnExec()
+	case !p.Inherit:
+		ops = a.closeOthers()
+	}
 	for range ops {
 		a.steps = append(a.steps, -1)
 	}
@@ -84,10 +97,24 @@ func newArena(p *plan.Plan, fds map[string]int) (*arena, error) {
 		ops = append(ops, a.encode(s))
 		a.steps = append(a.steps, i)
 	}
-	at := a.alloc(64 * len(ops))
-	copy(unsafe.Slice((*op)(unsafe.Pointer(at)), len(ops)), ops)
-	a.ops, a.nops = uintptr(unsafe.Pointer(at)), uintptr(len(ops))
+	list := a.alloc(64 * len(ops))
+	copy(unsafe.Slice((*op)(unsafe.Pointer(list)), len(ops)), ops)
+	a.ops, a.nops = uintptr(unsafe.Pointer(list)), uintptr(len(ops))
 	return a, nil
+}
+
+// memory is shared with children, and lies at an address if that is not 0.
+func memory(at uintptr, size int) ([]byte, error) {
+	const how = unix.PROT_READ | unix.PROT_WRITE
+	flags := unix.MAP_SHARED | unix.MAP_ANON
+	if at != 0 {
+		flags |= unix.MAP_FIXED_NOREPLACE
+	}
+	p, err := unix.MmapPtr(-1, 0, *(*unsafe.Pointer)(unsafe.Pointer(&at)), uintptr(size), how, flags)
+	if err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(p), size), nil
 }
 
 func b2u(b bool) uint64 {
@@ -99,7 +126,7 @@ func b2u(b bool) uint64 {
 
 func (a *arena) free() {
 	if a.mem != nil {
-		_ = unix.Munmap(a.mem)
+		_ = unix.MunmapPtr(unsafe.Pointer(&a.mem[0]), uintptr(len(a.mem)))
 		a.mem = nil
 	}
 }

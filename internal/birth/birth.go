@@ -134,7 +134,7 @@ func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
 	if err := lift(fds, own); err != nil {
 		return nil, err
 	}
-	if c.arena, err = newArena(p, fds); err != nil {
+	if c.arena, err = newArena(p, fds, 0); err != nil {
 		return nil, err
 	}
 	if p.Trace != nil {

@@ -10,6 +10,8 @@
 #define sigall	168
 #define clock	176
 #define born	184
+#define told	200
+#define errors	208
 
 #define op_nr	0
 #define op_regs	2
@@ -30,7 +32,7 @@
 // func spend(args, size, state uintptr) (pid uintptr)
 //
 // R12 state, R13 op, R15 number of the op.
-TEXT ·spend(SB),NOSPLIT,$16-32
+TEXT ·spend(SB),NOSPLIT,$0-32
 	MOVQ	state+16(FP), R12
 	// No signal may reach the child before it is a program of its own: its handlers would run Go code.
 	MOVL	$SYS_rt_sigprocmask, AX
@@ -55,6 +57,24 @@ TEXT ·spend(SB),NOSPLIT,$16-32
 	RET
 
 child:
+	JMP	·work(SB)
+
+// func takeover() (start, end uintptr)
+TEXT ·takeover(SB),NOSPLIT,$0-16
+	LEAQ	·enter(SB), AX
+	MOVQ	AX, start+0(FP)
+	LEAQ	·workEnd(SB), AX
+	MOVQ	AX, end+8(FP)
+	RET
+
+// Where a process begins that was taken over: its state is at the address that become.go gives it.
+TEXT ·enter(SB),NOSPLIT|NOFRAME,$0-0
+	MOVQ	$0x10000000, R12
+	JMP	·work(SB)
+
+// The loop. It is position independent and needs nothing but its state and a little stack.
+TEXT ·work(SB),NOSPLIT|NOFRAME,$0-0
+	SUBQ	$32, SP
 	MOVQ	ops(R12), R13
 	XORQ	R15, R15
 	RDTSC
@@ -145,9 +165,6 @@ failed:
 	CMPQ	AX, $4 // EINTR
 	JEQ	again
 branch:
-	XORL	DX, DX
-	TESTB	$1, BX
-	JNZ	advance
 	MOVWLZX	op_errno1(R13), CX
 	MOVBLZX	op_skip1(R13), DX
 	CMPQ	AX, CX
@@ -156,11 +173,17 @@ branch:
 	MOVBLZX	op_skip2(R13), DX
 	CMPQ	AX, CX
 	JEQ	advance
+	XORL	DX, DX
+	TESTB	$1, BX
+	JNZ	advance
 	JMP	tell
 
 overrun:
 	XORQ	AX, AX
 tell:
+	MOVQ	told(R12), R13
+	TESTQ	R13, R13
+	JNZ	complain
 	// Told from the stack, which is the child's own: the state is shared with a second clone's parent.
 	MOVQ	R15, 0(SP)
 	MOVQ	AX, 8(SP)
@@ -172,6 +195,36 @@ tell:
 	MOVL	$127, DI
 	MOVL	$SYS_exit_group, AX
 	SYSCALL
+	INT	$3
+
+complain:
+	// No parent listens: the text of the step and that of the errno go to stderr. R13 becomes the step's complaint.
+	LEAQ	(R15)(R15*2), R15
+	SHLQ	$3, R15
+	ADDQ	R15, R13
+	CMPQ	AX, $133 // the last that has a text
+	JLS	known
+	XORQ	AX, AX
+known:
+	SHLQ	$4, AX
+	MOVQ	errors(R12), R15
+	ADDQ	AX, R15
+	MOVL	$2, DI
+	MOVQ	0(R13), SI
+	MOVQ	8(R13), DX
+	MOVL	$SYS_write, AX
+	SYSCALL
+	MOVL	$2, DI
+	MOVQ	0(R15), SI
+	MOVQ	8(R15), DX
+	MOVL	$SYS_write, AX
+	SYSCALL
+	MOVQ	16(R13), DI
+	MOVL	$SYS_exit_group, AX
+	SYSCALL
+	INT	$3
+
+TEXT ·workEnd(SB),NOSPLIT|NOFRAME,$0-0
 	INT	$3
 
 // func ticks() uint64

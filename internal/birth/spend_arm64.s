@@ -10,6 +10,8 @@
 #define sigall	168
 #define clock	176
 #define born	184
+#define told	200
+#define errors	208
 
 #define op_nr	0
 #define op_regs	2
@@ -30,7 +32,7 @@
 // func spend(args, size, state uintptr) (pid uintptr)
 //
 // R19 state, R20 op, R21 number of the op, R22 its flags.
-TEXT ·spend(SB),NOSPLIT,$32-32
+TEXT ·spend(SB),NOSPLIT,$0-32
 	MOVD	state+16(FP), R19
 	// No signal may reach the child before it is a program of its own: its handlers would run Go code.
 	MOVD	$2, R0
@@ -54,6 +56,24 @@ TEXT ·spend(SB),NOSPLIT,$32-32
 	RET
 
 child:
+	B	·work(SB)
+
+// func takeover() (start, end uintptr)
+TEXT ·takeover(SB),NOSPLIT,$0-16
+	MOVD	$·enter(SB), R0
+	MOVD	R0, start+0(FP)
+	MOVD	$·workEnd(SB), R0
+	MOVD	R0, end+8(FP)
+	RET
+
+// Where a process begins that was taken over: its state is at the address that become.go gives it.
+TEXT ·enter(SB),NOSPLIT|NOFRAME,$0-0
+	MOVD	$0x10000000, R19
+	B	·work(SB)
+
+// The loop. It is position independent and needs nothing but its state and a little stack.
+TEXT ·work(SB),NOSPLIT|NOFRAME,$0-0
+	SUB	$32, RSP
 	MOVD	ops(R19), R20
 	MOVD	$0, R21
 	MRS	CNTVCT_EL0, R9
@@ -128,8 +148,6 @@ failed:
 	CMP	$4, R0 // EINTR
 	BEQ	again
 branch:
-	MOVD	$0, R11
-	TBNZ	$0, R22, advance
 	MOVHU	op_errno1(R20), R9
 	MOVBU	op_skip1(R20), R11
 	CMP	R9, R0
@@ -138,11 +156,15 @@ branch:
 	MOVBU	op_skip2(R20), R11
 	CMP	R9, R0
 	BEQ	advance
+	MOVD	$0, R11
+	TBNZ	$0, R22, advance
 	B	tell
 
 overrun:
 	MOVD	$0, R0
 tell:
+	MOVD	told(R19), R20
+	CBNZ	R20, complain
 	// Told from the stack, which is the child's own: the state is shared with a second clone's parent.
 	MOVD	R21, 8(RSP)
 	MOVD	R0, 16(RSP)
@@ -154,6 +176,36 @@ tell:
 	MOVD	$127, R0
 	MOVD	$SYS_exit_group, R8
 	SVC
+	BRK
+
+complain:
+	// No parent listens: the text of the step and that of the errno go to stderr. R20 becomes the step's complaint.
+	MOVD	$24, R9
+	MUL	R9, R21, R21
+	ADD	R21, R20
+	CMP	$133, R0 // the last that has a text
+	BLS	known
+	MOVD	$0, R0
+known:
+	LSL	$4, R0, R0
+	MOVD	errors(R19), R21
+	ADD	R0, R21
+	MOVD	0(R20), R1
+	MOVD	8(R20), R2
+	MOVD	$2, R0
+	MOVD	$SYS_write, R8
+	SVC
+	MOVD	0(R21), R1
+	MOVD	8(R21), R2
+	MOVD	$2, R0
+	MOVD	$SYS_write, R8
+	SVC
+	MOVD	16(R20), R0
+	MOVD	$SYS_exit_group, R8
+	SVC
+	BRK
+
+TEXT ·workEnd(SB),NOSPLIT|NOFRAME,$0-0
 	BRK
 
 // func ticks() uint64

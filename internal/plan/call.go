@@ -10,6 +10,7 @@ type Call uint8
 const (
 	Capset Call = iota + 1
 	Chdir
+	Chroot
 	Clone
 	CloseRange
 	Close
@@ -61,6 +62,7 @@ var calls = [callEnd]struct {
 }{
 	Capset:        {"capset", unix.SYS_CAPSET},
 	Chdir:         {"chdir", unix.SYS_CHDIR},
+	Chroot:        {"chroot", unix.SYS_CHROOT},
 	Clone:         {"clone", unix.SYS_CLONE},
 	CloseRange:    {"close_range", unix.SYS_CLOSE_RANGE},
 	Close:         {"close", unix.SYS_CLOSE},

@@ -33,6 +33,8 @@ type Plan struct {
 	Steps []Step
 	// Halts are where the child stops, tells that it is there, and waits for the parent's word, in order.
 	Halts []Halt
+	// Inherit leaves every descriptor that is not close-on-exec to the program. Without it all are closed but 0, 1, 2.
+	Inherit bool
 	// Trace, if any, is told after the birth how long each step took; step -1 is what the birth adds to the plan.
 	Trace func(step int, name string, took time.Duration)
 }
@@ -103,6 +105,10 @@ type Step struct {
 	Again bool
 	// Any goes on whatever the result is.
 	Any bool
+	// Fails is what a command of its own right says when this step fails, before the errno's text: "nsenter: cannot
+	// change root directory: ". Exit is the exit code then. Plans of containers leave both to their parent.
+	Fails string
+	Exit  uint8
 	// Script is the same deed as a line of shell, "" when a shell does it by itself or cannot.
 	Script string
 }
