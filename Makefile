@@ -89,8 +89,8 @@ ldflags: # for examples/first-light
 	@echo "$(LDFLAGS)"
 
 golden: ## write the golden files anew and show what changed
-	@$(GO) test ./internal/plan/... ./internal/bundle/... ./internal/life/... -update
-	@git diff --stat -- '*/testdata/*'
+	@$(GO) test $$($(GO) list -f '{{range .TestImports}}{{if eq . "tripod/internal/golden"}}{{$$.ImportPath}}{{end}}{{end}}' ./...) -update
+	@git diff --stat -- '*/testdata/*' docs
 
 notices: ## write THIRD_PARTY.md anew
 	@$(GO) run ./tools/notices

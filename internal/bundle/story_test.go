@@ -3,23 +3,20 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
 
+	"tripod/internal/golden"
 	"tripod/internal/life"
 	"tripod/internal/manifest"
 	"tripod/internal/plan"
 )
-
-var update = flag.Bool("update", false, "write golden files")
 
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1005:Web:/home/web:/bin/sh\n99999999999:x:0:0::/:/bin/sh\nbig:x:4294967296:0::/:/bin/sh\nbare:x:7:8:::\n"
@@ -36,7 +33,7 @@ func TestStories(t *testing.T) {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			for name, got := range tell(t, dir) {
-				golden(t, filepath.Join(dir, name), got)
+				golden.Check(t, filepath.Join(dir, name), string(got))
 			}
 		})
 	}
@@ -165,20 +162,4 @@ func asJSON(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return append(out, '\n')
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
 }

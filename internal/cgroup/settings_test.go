@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,9 +10,9 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"tripod/internal/golden"
+)
 
 // hostV1 is an older Debian's: co-mounted controllers, a named hierarchy.
 func hostV1() Host {
@@ -75,16 +74,7 @@ func TestSettings(t *testing.T) {
 			if err != nil {
 				fmt.Fprintf(&b, "error: %v\n", err)
 			}
-			golden := strings.TrimSuffix(input, "json") + h.Mode.String()
-			if *update {
-				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil || string(want) != b.String() {
-				t.Errorf("%s: %v\ngot\n%swant\n%s", golden, err, b.String(), want)
-			}
+			golden.Check(t, strings.TrimSuffix(input, "json")+h.Mode.String(), b.String())
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package lint
 
 import (
-	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"tripod/internal/golden"
 	"tripod/internal/manifest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // good follows every rule.
 const good = `apiVersion: v1
@@ -250,16 +247,7 @@ func TestFix(t *testing.T) {
 			}
 		}
 		patched, left := manifest.Patch(data, changes)
-		golden := strings.TrimSuffix(file, ".yaml") + ".patched"
-		if *update {
-			if err := os.WriteFile(golden, patched, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil || !bytes.Equal(want, patched) {
-			t.Errorf("%s (-want +got): %v\n%s", golden, err, cmp.Diff(string(want), string(patched)))
-		}
+		golden.Check(t, strings.TrimSuffix(file, ".yaml")+".patched", string(patched))
 		for _, f := range Check(read(t, string(patched)), nil, Options{}) {
 			if fixed[f.Rule] && len(left) == 0 {
 				t.Errorf("%s: %s is still found after the patch", file, f.Rule)

@@ -2,13 +2,12 @@ package manifest
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"tripod/internal/golden"
 )
 
 // Every field of the API that a manifest can reach has a row, and every row a
@@ -78,17 +77,5 @@ func TestFieldsDocument(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %s |\n", row.Name, row.Support)
 	}
-	const file = "../../docs/fields.md"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	golden.Check(t, "../../docs/fields.md", b.String())
 }

@@ -3,7 +3,6 @@ package manifest
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -13,9 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
-)
 
-var update = flag.Bool("update", false, "write golden files")
+	"tripod/internal/golden"
+)
 
 // Each testdata/NAME.yaml has what is read from it in NAME.golden: the Pods
 // and notes, or the mistakes.
@@ -31,19 +30,7 @@ func TestReadGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := story(t, filepath.Base(file), data)
-			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".golden", string(got))
 		})
 	}
 }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"tripod/internal/golden"
+)
 
 // facts are those of a host with cgroup v1, fixed so that goldens are the same everywhere.
 func facts(spec *specs.Spec) Facts {
@@ -65,8 +64,8 @@ func TestGolden(t *testing.T) {
 			if err := p.Verify(given...); err != nil {
 				t.Error(err)
 			}
-			golden(t, base+".plan", p.String())
-			golden(t, base+".sh", p.Script())
+			golden.Check(t, base+".plan", p.String())
+			golden.Check(t, base+".sh", p.Script())
 		})
 	}
 }
@@ -78,22 +77,6 @@ func rootOf(spec *specs.Spec) Rootfs {
 	return Rootfs{
 		Lower: []string{"/var/lib/layers/two", "/var/lib/layers/one"}, Upper: "/var/lib/rw/0/upper", Work: "/var/lib/rw/0/work",
 		Mountpoint: "/run/root",
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
 
@@ -113,7 +96,7 @@ func TestPause(t *testing.T) {
 		if err := p.Verify(given...); err != nil {
 			t.Error(err)
 		}
-		golden(t, "testdata/"+name+".plan", p.String())
+		golden.Check(t, "testdata/"+name+".plan", p.String())
 	}
 }
 
@@ -128,7 +111,7 @@ func TestExecPlan(t *testing.T) {
 	if err := p.Verify(given...); err != nil {
 		t.Error(err)
 	}
-	golden(t, "testdata/exec.plan", p.String())
+	golden.Check(t, "testdata/exec.plan", p.String())
 }
 
 func TestOptions(t *testing.T) {
@@ -295,6 +278,6 @@ func TestHookPlan(t *testing.T) {
 		if err := p.Verify(given...); err != nil {
 			t.Error(err)
 		}
-		golden(t, "testdata/"+name+".plan", p.String())
+		golden.Check(t, "testdata/"+name+".plan", p.String())
 	}
 }
