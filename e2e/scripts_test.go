@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, takeOver())
 		os.Exit(1)
 	}
-	testscript.Main(m, map[string]func(){"msg": message, "listen": listen, "hostile": hostile})
+	testscript.Main(m, map[string]func(){"msg": message, "listen": listen, "hostile": hostile, "deny": deny})
 }
 
 func linked() bool {

@@ -129,6 +129,26 @@ var probes = []struct {
 	{"pivot_root", func() error { return unix.PivotRoot("/proc/self/fd/-1", "/proc/self/fd/-1") }},
 	{"setns", func() error { return unix.Setns(-1, 0) }},
 	{"unshare", unshare},
+	{"clone3", func() error { // with arguments of no size
+		_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
+		return errno
+	}},
+	{"open_tree", func() error { _, err := unix.OpenTree(-1, "", 0); return err }},
+	{"move_mount", func() error { return unix.MoveMount(-1, "", -1, "", 0) }},
+	{"mount_setattr", func() error {
+		err := unix.MountSetattr(-1, "", 0, &unix.MountAttr{})
+		if errors.Is(err, unix.ENOSYS) { // Linux before 5.12, where it is done without
+			return nil
+		}
+		return err
+	}},
+	{"openat2", func() error { _, err := unix.Openat2(-1, "", &unix.OpenHow{}); return err }},
+	{"mknodat", func() error { return unix.Mknodat(-1, "none", 0, 0) }},
+	{"keyctl", func() error { _, err := unix.KeyctlInt(-1, 0, 0, 0, 0); return err }},
+	{"seccomp", func() error {
+		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, ^uintptr(0), 0, 0)
+		return errno
+	}},
 	{"sethostname", func() error {
 		// A length that no kernel takes, so nothing is set.
 		_, _, errno := unix.RawSyscall(unix.SYS_SETHOSTNAME, 0, ^uintptr(0), 0)
