@@ -28,9 +28,6 @@ type lintFlags struct {
 	out           output
 }
 
-// lintOutputs are the words of -o.
-var lintOutputs = []string{"json", "yaml", "jsonpath=TEMPLATE"}
-
 func newLint(a *app) *cobra.Command {
 	var f lintFlags
 	cmd := &cobra.Command{
@@ -66,7 +63,7 @@ Exit codes: 0 when nothing is as bad as --fail-on, 1 when something is, 2 when a
 	flags.StringVar(&f.failOn, "fail-on", string(lint.Warning), "the exit code is 1 from here on: error, warning, note or never")
 	flags.BoolVar(&f.fix, "fix", false, "print a patch instead")
 	flags.BoolVar(&f.list, "list", false, "print the rules")
-	bindOutput(cmd, &f.out, lintOutputs...)
+	bindOutput(cmd, &f.out, dataOutputs...)
 	for _, name := range []string{"only", "ignore"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			var ids []string
@@ -113,7 +110,7 @@ func (a *app) lint(ctx context.Context, f lintFlags, names []string) error {
 }
 
 func (f lintFlags) check(names []string) error {
-	if err := f.out.check(lintOutputs); err != nil {
+	if err := f.out.check(dataOutputs); err != nil {
 		return err
 	}
 	if id := f.options.Unknown(); id != "" {

@@ -24,6 +24,7 @@ func bindOutput(cmd *cobra.Command, o *output, words ...string) {
 // The words of -o.
 var (
 	objectOutputs = []string{"json", "yaml", "name", "jsonpath=TEMPLATE"}
+	dataOutputs   = []string{"json", "yaml", "jsonpath=TEMPLATE"}
 	tableOutputs  = []string{"wide", "json", "yaml", "name", "jsonpath=TEMPLATE"}
 )
 

@@ -19,6 +19,7 @@ func verbs(a *app) []*cobra.Command {
 		newCp(a),
 		newImageCommand(a),
 		newExplain(a),
+		newWhy(a),
 		newLint(a),
 		newDoctor(a),
 		newVersion(a),

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tripod/internal/cgroup"
 	"tripod/internal/life"
 )
 
@@ -50,17 +51,40 @@ func (c *child) finish() {
 	c.k.loop.cancel(c.late)
 	c.k.loop.cancel(c.grace)
 	c.k.making++ // its cgroup and layers are taken apart on a goroutine
+	created := c.k.record(c.def.Name).CreatedAt
 	go func() {
 		kills, err := c.box.Group.OOMKills()
-		err = errors.Join(err, c.box.Delete())
+		usage, uerr := usageOf(c.box.Group, kills > 0, created)
+		err = errors.Join(err, uerr, c.box.Delete())
 		message := c.message()
 		c.k.loop.post(func() {
 			c.k.making--
 			c.k.note(err)
+			c.k.record(c.def.Name).Usage = usage
 			c.bury(kills, message)
 			c.k.strays()
 		})
 	}()
+}
+
+// maxVictims is how many processes killed for want of memory are kept by name.
+const maxVictims = 16
+
+// usageOf looks at a container's cgroup before it is removed. What cannot be read stays zero.
+func usageOf(g *cgroup.Group, oom bool, created time.Time) (*life.Usage, error) {
+	t, err := g.Toll()
+	u := &life.Usage{
+		MemoryPeak: t.MemoryPeak, MemoryLimit: t.MemoryLimit, MemoryHits: t.MemoryHits, PidsLimit: t.PidsLimit, PidsHits: t.PidsHits,
+		CPUNanos: t.CPUNanos, Periods: t.Periods, Throttled: t.Throttled,
+	}
+	if !oom {
+		return u, err
+	}
+	victims, verr := g.Victims(created)
+	for _, v := range victims[:min(len(victims), maxVictims)] {
+		u.Victims = append(u.Victims, life.Victim(v))
+	}
+	return u, errors.Join(err, verr)
 }
 
 // bury writes the record of a container that is gone.

@@ -167,6 +167,8 @@ func TestPodOOM(t *testing.T) {
 	s := p.finished()
 	if r := s.Container("hog"); !r.OOMKilled || r.Reason != life.ReasonOOMKilled || r.ExitCode != 137 || r.OOMKills == 0 {
 		t.Errorf("hog: %+v", r)
+	} else if u := r.Usage; u == nil || u.MemoryLimit != uint64(limit) || u.MemoryHits == 0 || len(u.Victims) == 0 || u.Victims[0].PID != r.Pid {
+		t.Errorf("hog used %+v", u)
 	}
 	if r := s.Container("parent"); r.OOMKilled || r.Reason != life.ReasonError || r.ExitCode != 5 || r.OOMKills == 0 {
 		t.Errorf("parent: %+v, %q", r, p.log("parent", 0))

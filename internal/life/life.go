@@ -135,7 +135,29 @@ type Record struct {
 	OOMKilled bool   `json:"oomKilled,omitempty"` // its first process was killed for want of memory
 	OOMKills  uint64 `json:"oomKills,omitempty"`  // processes of this attempt killed so, its first one or others
 
-	Last *Record `json:"last,omitempty"` // the exit before this attempt; its own Last is nil
+	Usage *Usage  `json:"usage,omitempty"` // of an attempt that has ended
+	Last  *Record `json:"last,omitempty"`  // the exit before this attempt; its own Last is nil
+}
+
+// Usage is what an attempt had used at its end, and the limits that it ran into. Zero is none, or not told by the host.
+type Usage struct {
+	MemoryPeak  uint64   `json:"memoryPeak,omitempty"`  // bytes
+	MemoryLimit uint64   `json:"memoryLimit,omitempty"` // bytes
+	MemoryHits  uint64   `json:"memoryHits,omitempty"`  // how often the limit was reached
+	PidsLimit   uint64   `json:"pidsLimit,omitempty"`   // tasks
+	PidsHits    uint64   `json:"pidsHits,omitempty"`    // forks that were refused
+	CPUNanos    uint64   `json:"cpuNanos,omitempty"`
+	Periods     uint64   `json:"periods,omitempty"`   // of the CPU quota, in which it wanted to run
+	Throttled   uint64   `json:"throttled,omitempty"` // of these, the ones in which the quota was used up
+	Victims     []Victim `json:"victims,omitempty"`
+}
+
+// Victim is a process that the kernel killed for want of memory.
+type Victim struct {
+	PID       int    `json:"pid"`  // in the host's PID namespace
+	Name      string `json:"name"` // of the program; not to be trusted
+	UID       uint32 `json:"uid"`
+	AnonBytes uint64 `json:"anonBytes,omitempty"` // of its own memory
 }
 
 // Want is what is asked of the Pod. The zero value wants it to run.
