@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"tripod/internal/golden"
 	"tripod/internal/life"
@@ -65,7 +67,12 @@ func tell(t *testing.T, dir string) map[string][]byte {
 			TerminationLog: in.Files.TerminationLog, StopSignal: image.Config.StopSignal,
 		}
 	}))
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+	origins, err := PodOrigins(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := originsText("Pod", origins)
+	for field, list := range map[string][]corev1.Container{"initContainers": pod.Spec.InitContainers, "containers": pod.Spec.Containers} {
 		for i := range list {
 			in.Container = &list[i]
 			spec, err := Spec(in)
@@ -73,9 +80,48 @@ func tell(t *testing.T, dir string) map[string][]byte {
 				t.Fatal(err)
 			}
 			told["spec-"+in.Container.Name+".json"] = asJSON(t, spec)
+			at := fmt.Sprintf("spec.%s[%d]", field, i)
+			told["origins-"+in.Container.Name+".txt"] = []byte(text + originsText(in.Container.Name, ContainerOrigins(pod, in.Container, at, &image.Config, spec)))
 		}
 	}
 	return told
+}
+
+// originsText is what explain prints, a line each.
+func originsText(title string, origins []Origin) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n", title)
+	for _, o := range origins {
+		fmt.Fprintf(&b, "%s | %s | %s | %s\n", o.Part, o.What, o.Meaning, o.From)
+	}
+	return b.String()
+}
+
+// A limit's field is told for each file of the cgroup.
+func TestResourceField(t *testing.T) {
+	limited := resource.MustParse("1")
+	c := &corev1.Container{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: limited}}}
+	annotated := &corev1.Pod{}
+	annotated.Annotations = map[string]string{manifest.AnnotationPids: "9"}
+	for _, x := range []struct {
+		pod          *corev1.Pod
+		c            *corev1.Container
+		origin, want string
+	}{
+		{&corev1.Pod{}, c, "cpu.quota", "f.resources.limits.cpu"},
+		{&corev1.Pod{}, c, "cpu.shares", "f.resources.requests.cpu, or limits.cpu where that is left out"},
+		{&corev1.Pod{}, &corev1.Container{}, "cpu.shares", "default; f.resources.requests.cpu changes it"},
+		{&corev1.Pod{}, c, "memory.swap", "f.resources.limits.memory"},
+		{annotated, c, "pids.limit", "metadata.annotations[tripod/pids-limit]"},
+		{&corev1.Pod{}, c, "pids.limit", "default; metadata.annotations[tripod/pids-limit] changes it"},
+		{&corev1.Pod{}, c, "hugepageLimits[0]", "f.resources.limits"},
+		{&corev1.Pod{}, c, "devices[0]", "default; f.securityContext.privileged changes it"},
+		{&corev1.Pod{}, c, "new", "default"},
+	} {
+		if got := ResourceField(x.pod, x.c, "f", x.origin); got != x.want {
+			t.Errorf("%s: %q, want %q", x.origin, got, x.want)
+		}
+	}
 }
 
 // inputOf is what a host would say; its default seccomp profile is a short one.

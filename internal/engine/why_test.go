@@ -1,21 +1,17 @@
 package engine
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
 	"tripod/internal/cgroup"
+	"tripod/internal/golden"
 	"tripod/internal/life"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // What records and figures mean, in sentences.
 func TestWhy(t *testing.T) {
@@ -98,20 +94,5 @@ func TestWhy(t *testing.T) {
 			fmt.Fprintf(&out, "    -> %s\n", s)
 		}
 	}
-	const golden = "testdata/why.golden"
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(out.String(), "\n")); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", golden, diff)
-	}
+	golden.Check(t, "testdata/why.golden", out.String())
 }

@@ -222,9 +222,14 @@ func (s *Sandbox) Namespaces() bundle.Namespaces {
 	}
 }
 
+// Network is the network that was made for the Pod; errors.Is fs.ErrNotExist for one that has none of its own.
+func (s *Sandbox) Network() (*network.Result, error) {
+	return network.Lookup(s.Host.network(), string(s.Pod.UID))
+}
+
 // IPs are the Pod's addresses; none for a Pod on the host's network, or with none.
 func (s *Sandbox) IPs() []netip.Addr {
-	found, err := network.Lookup(s.Host.network(), string(s.Pod.UID))
+	found, err := s.Network()
 	if err != nil {
 		return nil
 	}
