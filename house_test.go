@@ -24,6 +24,7 @@ const module = "tripod"
 var floors = [][]string{
 	0: {
 		"internal/golden",
+		"internal/dbus",
 		"internal/record",
 		"internal/seccomp",
 		"internal/life",
@@ -79,6 +80,7 @@ var only = map[string][]string{
 		"internal/ns",
 		"internal/owner",
 		"internal/cgroup",
+		"internal/dbus",
 		"internal/record",
 		"internal/seccomp",
 		"internal/plan",

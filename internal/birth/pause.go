@@ -2,7 +2,11 @@ package birth
 
 import (
 	"fmt"
+	"os"
+	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // code is where the pause program lies in this binary.
@@ -28,4 +32,22 @@ func Pause() (int, error) {
 		return -1, fmt.Errorf("cannot make pause program: %w", err)
 	}
 	return fd, nil
+}
+
+// Hold runs the pause program as a child that holds something until end ends it and has waited for it. It dies with
+// the caller.
+func Hold() (pid int, end func(), err error) {
+	fd, err := Pause()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer unix.Close(fd)
+	p, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"pause"}, &os.ProcAttr{Env: []string{}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot run pause program: %w", err)
+	}
+	return p.Pid, func() {
+		_ = p.Kill() // it can only be gone already
+		_, _ = p.Wait()
+	}, nil
 }

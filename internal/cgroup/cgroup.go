@@ -50,6 +50,7 @@ const Unified = "unified"
 type Host struct {
 	Mode        Mode
 	Hierarchies []Hierarchy // v1 sorted by Name, the unified one last
+	Systemd     *Systemd    // not nil: groups are units of systemd; see UseSystemd
 }
 
 // Hierarchy is one mounted tree of cgroups.
@@ -100,10 +101,20 @@ func CheckPath(p string) error {
 type Group struct {
 	host Host
 	path string
+	unit Unit   // of systemd, if it has one
+	hold func() // ends the process that keeps a fresh unit; nil when there is none
 }
 
-// Open returns the group at a path, which must satisfy CheckPath. It touches nothing: the group need not exist.
-func Open(h Host, path string) *Group { return &Group{host: h, path: path} }
+// Open returns the group at a path, which must satisfy CheckPath, or with systemd of a unit that Make has taken. It
+// touches nothing: the group need not exist.
+func Open(h Host, path string) *Group {
+	if h.Systemd != nil {
+		if g, err := openUnit(h, path); err == nil {
+			return g
+		}
+	}
+	return &Group{host: h, path: path}
+}
 
 // Path returns the group's path below each mount point.
 func (g *Group) Path() string { return g.path }
@@ -115,7 +126,12 @@ func (g *Group) Dir(y Hierarchy) string { return y.Mountpoint + "/" + g.path }
 // v1 cpusets inherit their parent's CPUs and nodes, without which no process can join. On a v2 host the ancestors
 // hand down every controller they may; one that they may not is told by Limit, when it is asked for.
 // When Make fails, what it made is removed again.
+//
+// With systemd the path is SLICE:PREFIX:NAME, and the group is a new scope; one that is there already is an error.
 func Make(h Host, p string) (_ *Group, err error) {
+	if h.Systemd != nil {
+		return makeUnit(h, p)
+	}
 	if err := CheckPath(p); err != nil {
 		return nil, err
 	}

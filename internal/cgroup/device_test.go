@@ -135,7 +135,7 @@ func TestDeviceEnforcement(t *testing.T) {
 		}
 	}
 	if y, ok := h.unified(); ok && h.Mode == Hybrid {
-		g := newGroup(t, Host{Hybrid, []Hierarchy{y}})
+		g := newGroup(t, Host{Mode: Hybrid, Hierarchies: []Hierarchy{y}})
 		for range 3 {
 			if err := g.Limit(&specs.LinuxResources{Devices: deviceRules("deny a")}); err != nil {
 				t.Fatal(err)

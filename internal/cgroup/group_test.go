@@ -139,8 +139,8 @@ func hosts(t *testing.T) map[string]Host {
 	all := map[string]Host{h.Mode.String(): h}
 	if h.Mode == Hybrid {
 		n := len(h.Hierarchies) - 1
-		all["v1 part"] = Host{V1, h.Hierarchies[:n]}
-		all["unified part"] = Host{Hybrid, h.Hierarchies[n:]}
+		all["v1 part"] = Host{Mode: V1, Hierarchies: h.Hierarchies[:n]}
+		all["unified part"] = Host{Mode: Hybrid, Hierarchies: h.Hierarchies[n:]}
 	}
 	return all
 }
@@ -291,7 +291,7 @@ func TestMakeRemove(t *testing.T) {
 func TestMakeUndone(t *testing.T) {
 	h := needHost(t)
 	g := newGroup(t, h)
-	bad := Host{h.Mode, append(append([]Hierarchy{}, h.Hierarchies...), Hierarchy{Name: "none", Mountpoint: "/proc/self/fd"})}
+	bad := Host{Mode: h.Mode, Hierarchies: append(append([]Hierarchy{}, h.Hierarchies...), Hierarchy{Name: "none", Mountpoint: "/proc/self/fd"})}
 	if _, err := Make(bad, g.Path()+"/x/y"); err == nil {
 		t.Fatal("no error")
 	}

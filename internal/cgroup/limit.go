@@ -61,6 +61,9 @@ func (g *Group) limit(r *specs.LinuxResources) error {
 	if err := g.checkUse(r.Memory); err != nil {
 		return err
 	}
+	if err := g.limitUnit(settings, r.Devices); err != nil {
+		return err
+	}
 	if err := g.write(settings, g.set); err != nil {
 		return err
 	}

@@ -201,9 +201,9 @@ func TestLimitForgotten(t *testing.T) {
 }
 
 func TestLimitErrors(t *testing.T) {
-	v1 := Host{V1, []Hierarchy{{Name: "cpu", Controllers: []string{"cpu"}, Mountpoint: "/nowhere/cpu"}}}
-	v2 := Host{V2, []Hierarchy{{Name: Unified, Controllers: []string{"cpu", "memory", "io"}, Mountpoint: "/nowhere", Unified: true}}}
-	hybrid := Host{Hybrid, append(v1.Hierarchies[:1:1], v2.Hierarchies...)}
+	v1 := Host{Mode: V1, Hierarchies: []Hierarchy{{Name: "cpu", Controllers: []string{"cpu"}, Mountpoint: "/nowhere/cpu"}}}
+	v2 := Host{Mode: V2, Hierarchies: []Hierarchy{{Name: Unified, Controllers: []string{"cpu", "memory", "io"}, Mountpoint: "/nowhere", Unified: true}}}
+	hybrid := Host{Mode: Hybrid, Hierarchies: append(v1.Hierarchies[:1:1], v2.Hierarchies...)}
 	for _, c := range []struct {
 		host Host
 		r    specs.LinuxResources

@@ -23,12 +23,13 @@ var ErrPopulated = errors.New("processes are still there")
 type Join struct {
 	V1      []*os.File // each v1 hierarchy's "tasks", write-only: a single-threaded child writes "0" to each
 	Unified *os.File   // the v2 directory, for CLONE_INTO_CGROUP; nil where there is none
+	joined  func()     // to be called when the child is in
 }
 
 // Join opens what a child needs to enter the group. "tasks" moves one thread and so takes no lock over all of the
 // host's threads, as cgroup.procs does. All descriptors are close-on-exec.
 func (g *Group) Join() (_ *Join, err error) {
-	j := &Join{}
+	j := &Join{joined: g.release}
 	defer func() {
 		if err != nil {
 			j.Close()
@@ -53,8 +54,10 @@ func (g *Group) Join() (_ *Join, err error) {
 	return j, nil
 }
 
-// Close closes the descriptors. They are of no use to the parent once the child is cloned.
+// Close closes the descriptors. They are of no use to the parent once the child is in the group, which has to be so by
+// then: a unit of systemd that is empty ends.
 func (j *Join) Close() {
+	j.joined()
 	for _, f := range j.V1 {
 		f.Close()
 	}

@@ -13,6 +13,9 @@ import (
 // because its last process is still leaving, is tried again for up to 10 s; errors.Is(err, ErrPopulated) when a
 // process stays. Ancestors are left: see Prune. A group that does not exist is removed.
 func (g *Group) Remove() error {
+	if err := g.removeUnit(); err != nil {
+		return err
+	}
 	left := make([]string, 0, len(g.host.Hierarchies))
 	for _, y := range g.host.Hierarchies {
 		left = append(left, g.Dir(y))

@@ -26,7 +26,7 @@ func hostV1() Host {
 }
 
 func hostV2() Host {
-	return Host{V2, []Hierarchy{{
+	return Host{Mode: V2, Hierarchies: []Hierarchy{{
 		Name: Unified, Controllers: []string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"},
 		Mountpoint: "/sys/fs/cgroup", Unified: true,
 	}}}
@@ -38,7 +38,7 @@ func hostHybrid() Host {
 	for _, name := range []string{"memory", "pids"} {
 		h.Hierarchies = append(h.Hierarchies, Hierarchy{Name: name, Controllers: []string{name}, Mountpoint: "/sys/fs/cgroup/" + name})
 	}
-	return Host{Hybrid, append(h.Hierarchies, Hierarchy{
+	return Host{Mode: Hybrid, Hierarchies: append(h.Hierarchies, Hierarchy{
 		Name: Unified, Controllers: []string{"cpuset", "cpu", "io", "hugetlb"}, Mountpoint: "/sys/fs/cgroup/unified", Unified: true,
 	})}
 }

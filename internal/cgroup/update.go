@@ -33,35 +33,122 @@ func (g *Group) update(r *specs.LinuxResources) (err error) {
 	if err := g.checkUse(r.Memory); err != nil {
 		return err
 	}
+	settings = completeQuota(settings, func(s Setting, file string) string {
+		i := slices.IndexFunc(g.host.Hierarchies, func(y Hierarchy) bool { return y.Name == s.Hierarchy })
+		value, _ := readValue(g.Dir(g.host.Hierarchies[i]) + "/" + file)
+		return value
+	})
 	if len(r.Devices) > 0 {
 		if settings, err = g.transition(settings); err != nil {
 			return err
 		}
 	}
-	var done []Setting // what undoes the writes so far, latest first
+	former, all, err := g.formers(settings)
+	if err != nil {
+		return err
+	}
+	var undo []Setting // the writes so far, latest first
 	defer func() {
 		if err == nil {
 			return
 		}
-		if uerr := g.write(done, g.set); uerr != nil {
+		uerr := g.limitUnit(all, nil)
+		if werr := g.write(undo, g.set); werr != nil {
+			uerr = werr
+		}
+		if uerr != nil {
 			err = errors.Join(err, fmt.Errorf("cannot put the former limits of cgroup %s back: %w", g.path, uerr))
 		}
 	}()
+	if err := g.updateUnit(settings, r.Devices); err != nil {
+		return err
+	}
 	err = g.write(settings, func(s Setting) error {
-		former, err := g.former(s)
-		if err != nil {
-			return err
-		}
 		if err := g.set(s); err != nil {
 			return err
 		}
-		done = slices.Insert(done, 0, former...)
+		undo = slices.Insert(undo, 0, former(s)...)
 		return nil
 	})
 	if _, v1 := g.host.v1("devices"); err == nil && !v1 && len(r.Devices) > 0 {
 		err = g.attachDevices(r.Devices)
 	}
 	return err
+}
+
+// completeQuota adds what is in force to a quota without a period and to a period without a quota: v2 has both in one
+// file, and systemd reckons one by the other. Read gives the value of a file beside that of a setting.
+func completeQuota(settings []Setting, read func(s Setting, file string) string) []Setting {
+	has := func(file string) bool {
+		return slices.ContainsFunc(settings, func(s Setting) bool { return s.File == file })
+	}
+	for i, s := range settings {
+		other := ""
+		switch {
+		case s.File == "cpu.max" && !strings.HasPrefix(s.Origin, "unified."):
+			now, period, _ := strings.Cut(read(s, "cpu.max"), " ")
+			switch quota, given, both := strings.Cut(s.Value, " "); {
+			case s.Origin == "cpu.period" && now != "":
+				settings[i].Value = now + " " + given
+			case !both && period != "":
+				settings[i].Value = quota + " " + period
+			}
+		case s.File == "cpu.cfs_quota_us" && !has("cpu.cfs_period_us"):
+			other = "cpu.cfs_period_us"
+		case s.File == "cpu.cfs_period_us" && !has("cpu.cfs_quota_us"):
+			other = "cpu.cfs_quota_us"
+		}
+		if other == "" {
+			continue
+		}
+		if value := read(s, other); value != "" {
+			s.File, s.Value = other, value
+			return slices.Insert(slices.Clone(settings), i+1, s)
+		}
+	}
+	return settings
+}
+
+// updateUnit tells systemd. On v1 it denies all devices before it allows some, so nothing may run meanwhile.
+func (g *Group) updateUnit(settings []Setting, rules []specs.LinuxDeviceCgroup) (err error) {
+	if _, v1 := g.host.v1("devices"); !v1 || g.unit.Name == "" || len(rules) == 0 {
+		return g.limitUnit(settings, rules)
+	}
+	frozen, err := g.Frozen()
+	if err != nil {
+		return err
+	}
+	if !frozen {
+		if err := g.Freeze(true); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, g.Freeze(false)) }()
+	}
+	if err := g.limitUnit(settings, rules); err != nil {
+		return err
+	}
+	return g.setDevices(rules) // systemd's are not quite the same
+}
+
+// setDevices writes all device rules of a v1 group.
+func (g *Group) setDevices(rules []specs.LinuxDeviceCgroup) error {
+	settings, err := Settings(g.host, &specs.LinuxResources{Devices: rules})
+	if err != nil {
+		return err
+	}
+	return g.write(settings, g.set)
+}
+
+// formers reads, before anything is written, what puts settings back: of one, and of all.
+func (g *Group) formers(settings []Setting) (of func(Setting) []Setting, all []Setting, err error) {
+	each := make([][]Setting, len(settings))
+	for i, s := range settings {
+		if each[i], err = g.former(s); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, each[i]...)
+	}
+	return func(s Setting) []Setting { return each[slices.Index(settings, s)] }, all, nil
 }
 
 // former returns what puts back what a setting overwrites, in order. It makes a controller of v2 available that is

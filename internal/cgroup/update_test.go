@@ -93,6 +93,16 @@ func TestUpdate(t *testing.T) {
 			if names := different(before, files(t, g)); len(names) > 0 {
 				t.Errorf("not put back: %s", strings.Join(names, "; "))
 			}
+			// One half of a quota leaves the other.
+			for _, c := range []specs.LinuxCPU{{Quota: ptr(int64(30000))}, {Period: ptr(uint64(60000))}} {
+				if err := g.Update(&specs.LinuxResources{CPU: &c}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now := files(t, g)
+			if q := now["cpu cpu.cfs_quota_us"] + now["cpu cpu.cfs_period_us"] + now["unified cpu.max"]; q != "\n30000\n60000" && q != "\n30000 60000" {
+				t.Errorf("quota and period are %q", q)
+			}
 			bad.BlockIO = nil
 			if err := g.Update(&bad); err != nil {
 				t.Fatal(err)
@@ -174,6 +184,36 @@ func TestDeviceChanges(t *testing.T) {
 		}
 		if text := strings.Join(got, "; "); text != c.want {
 			t.Errorf("to %s:\ngot  %s\nwant %s", c.to, text, c.want)
+		}
+	}
+}
+
+func TestCompleteQuota(t *testing.T) {
+	for _, c := range []struct {
+		host Host
+		r    specs.LinuxCPU
+		want string
+	}{
+		{hostV2(), specs.LinuxCPU{Quota: ptr(int64(50))}, "cpu.max 50 9"},
+		{hostV2(), specs.LinuxCPU{Quota: ptr(int64(-1))}, "cpu.max max 9"},
+		{hostV2(), specs.LinuxCPU{Period: ptr(uint64(50))}, "cpu.max 7 50"},
+		{hostV2(), specs.LinuxCPU{Quota: ptr(int64(5)), Period: ptr(uint64(50))}, "cpu.max 5 50"},
+		{hostV1(), specs.LinuxCPU{Quota: ptr(int64(50)), Shares: ptr(uint64(5))}, "cpu.shares 5; cpu.cfs_quota_us 50; cpu.cfs_period_us 9"},
+		{hostV1(), specs.LinuxCPU{Period: ptr(uint64(50))}, "cpu.cfs_period_us 50; cpu.cfs_quota_us 7"},
+		{hostV1(), specs.LinuxCPU{Quota: ptr(int64(5)), Period: ptr(uint64(50))}, "cpu.cfs_period_us 50; cpu.cfs_quota_us 5"},
+	} {
+		settings, err := Settings(c.host, &specs.LinuxResources{CPU: &c.r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range completeQuota(settings, func(_ Setting, file string) string {
+			return map[string]string{"cpu.max": "7 9", "cpu.cfs_quota_us": "7", "cpu.cfs_period_us": "9"}[file]
+		}) {
+			got = append(got, s.File+" "+s.Value)
+		}
+		if text := strings.Join(got, "; "); text != c.want {
+			t.Errorf("got %s, want %s", text, c.want)
 		}
 	}
 }

@@ -28,7 +28,8 @@ type Config struct {
 	Spec *specs.Spec
 	Root plan.Rootfs
 	Host Host
-	// CgroupPath is the container's own, below each hierarchy's mount point; "" leaves it in the caller's.
+	// CgroupPath is the container's own, below each hierarchy's mount point, or SLICE:PREFIX:NAME where the host has
+	// systemd make cgroups; "" leaves it in the caller's.
 	CgroupPath string
 	// Namespaces are held descriptors, used instead of the spec's paths.
 	Namespaces map[specs.LinuxNamespaceType]*os.File
@@ -102,10 +103,10 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	defer given.close()
 	facts := cfg.Host.facts(cfg.Spec)
 	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
-	facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
 	if c.Group, err = group(cfg); err != nil {
 		return nil, err
 	}
+	facts.Cgroup = cfg.Host.cgroupFacts(c.Group)
 	if err := given.cgroup(c.Group, &facts); err != nil {
 		return nil, err
 	}
@@ -145,7 +146,13 @@ func group(cfg Config) (*cgroup.Group, error) {
 	if cfg.CgroupPath == "" {
 		return nil, nil
 	}
-	g, err := cgroup.Make(cfg.Host.Cgroup, cfg.CgroupPath)
+	host := cfg.Host.Cgroup
+	if host.Systemd != nil {
+		s := *host.Systemd
+		s.Annotations, s.Hold = cfg.Spec.Annotations, birth.Hold
+		host.Systemd = &s
+	}
+	g, err := cgroup.Make(host, cfg.CgroupPath)
 	if err != nil {
 		return nil, err
 	}

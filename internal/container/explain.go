@@ -1,6 +1,9 @@
 package container
 
-import "tripod/internal/plan"
+import (
+	"tripod/internal/cgroup"
+	"tripod/internal/plan"
+)
 
 // Explain is the Plan that Create would spend, with nothing made: what the kernel would be asked to do. Assumed says what
 // sources of mounts are that are not made yet.
@@ -12,7 +15,7 @@ func Explain(cfg Config, assumed map[string]plan.Kind) (*plan.Plan, error) {
 		}
 	}
 	facts.ChownStd = cfg.OwnStdio
-	facts.Cgroup = cfg.Host.cgroupFacts(cfg.CgroupPath)
+	facts.Cgroup = cfg.Host.cgroupFacts(cgroup.Open(cfg.Host.Cgroup, cfg.CgroupPath))
 	if cfg.CgroupPath != "" {
 		facts.Cgroup.Tasks = len(facts.Cgroup.V1)
 		facts.Cgroup.Into = facts.Cgroup.Unified != ""

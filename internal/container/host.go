@@ -127,9 +127,12 @@ func kind(path string, stat func(string, *unix.Stat_t) error) plan.Kind {
 	return plan.Regular
 }
 
-// cgroupFacts are how a container whose cgroup is at path sees the host's hierarchies.
-func (h Host) cgroupFacts(path string) plan.Cgroup {
-	c := plan.Cgroup{Path: path}
+// cgroupFacts are how a container whose cgroup is g, or nil, sees the host's hierarchies.
+func (h Host) cgroupFacts(g *cgroup.Group) plan.Cgroup {
+	var c plan.Cgroup
+	if g != nil {
+		c.Path = g.Path()
+	}
 	for _, y := range h.Cgroup.Hierarchies {
 		if y.Unified {
 			c.Unified = y.Mountpoint
