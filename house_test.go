@@ -29,6 +29,7 @@ var floors = [][]string{
 		"internal/seccomp",
 		"internal/life",
 		"internal/ns", "internal/getopt",
+		"internal/capture/filter",
 	},
 	1: {
 		"internal/cgroup",
@@ -77,6 +78,7 @@ var only = map[string][]string{
 		"internal/keeper",
 	},
 	"golang.org/x/sys/unix": {
+		"internal/capture/filter",
 		"internal/ns",
 		"internal/owner",
 		"internal/cgroup",
@@ -123,6 +125,7 @@ var pure = []string{
 	"internal/lint",
 	"internal/life",
 	"internal/seccomp",
+	"internal/capture/filter",
 }
 
 // impure is what a pure package may not import.

@@ -135,8 +135,6 @@ func (k OpenKind) String() string {
 		return "tree"
 	case Namespace:
 		return "namespace"
-	case Procfs:
-		return "procfs"
 	}
 	return "given"
 }
