@@ -30,6 +30,7 @@ var floors = [][]string{
 		"internal/life",
 		"internal/ns", "internal/getopt",
 		"internal/capture/filter",
+		"internal/capture/pcapng",
 	},
 	1: {
 		"internal/cgroup",
@@ -126,6 +127,7 @@ var pure = []string{
 	"internal/life",
 	"internal/seccomp",
 	"internal/capture/filter",
+	"internal/capture/pcapng",
 }
 
 // impure is what a pure package may not import.
