@@ -191,12 +191,26 @@ func (w *walker) container(i int) bool {
 		return true
 	case w.service(part):
 		return true
+	case above == "libpod_parent" && isHex(part, 64):
+		w.c.PodUID = part
+		return false
 	case isHex(part, 64) || above == "buildkit" && len(part) >= 20:
 		w.bare(part, above, i)
 		return true
 	}
-	if id := strings.TrimSuffix(strings.TrimPrefix(part, "libpod_pod_"), ".slice"); id != part && isHex(id, 64) {
-		w.c.PodUID = id
+	return w.podman(part, above)
+}
+
+// podman notes its Pods, machine-libpod_pod_ID.slice and libpod_parent/ID, and knows where its conmons are.
+func (w *walker) podman(part, above string) bool {
+	if _, id, ok := strings.Cut(part, "libpod_pod_"); ok {
+		if id = strings.TrimSuffix(id, ".slice"); isHex(id, 64) {
+			w.c.PodUID = id
+		}
+	}
+	if part == "conmon" && (above == "libpod_parent" || w.c.PodUID != "" && w.c.Engine == "") {
+		w.c.Runtime, w.c.Monitor = Podman, true
+		return true
 	}
 	return false
 }
@@ -361,7 +375,13 @@ func isUID(s string) bool {
 	return isHex(s[:8], 8) && isHex(s[9:13], 4) && isHex(s[14:18], 4) && isHex(s[19:23], 4) && isHex(s[24:], 12)
 }
 
-func isNumber(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 32)
-	return err == nil
+func isNumber(s string) bool { return number(s) >= 0 }
+
+// number is a UID or another number of 31 bits, -1 when s is none.
+func number(s string) int {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return -1
+	}
+	return int(n)
 }

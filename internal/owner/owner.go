@@ -113,6 +113,9 @@ type Host struct {
 
 func (h *Host) proc() string { return orElse(h.Proc, "/proc") }
 
+func (h *Host) runRoot() string { return orElse(h.RunRoot, "/run/tripod") }
+func (h *Host) ociRoot() string { return orElse(h.OCIRoot, "/run/tripod-oci") }
+
 func orElse(word, otherwise string) string {
 	if word == "" {
 		return otherwise

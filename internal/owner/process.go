@@ -24,7 +24,10 @@ const (
 
 // memory is what a Host has read already.
 type memory struct {
-	cgroups map[string]Container // by the cgroup's path
+	cgroups map[string]Container  // by the cgroup's path
+	storage map[string][]*storage // podman's and CRI-O's, by user
+	bare    []bareState           // of runtimes whose cgroups have any name
+	hasBare bool
 }
 
 // OfCgroup says whose a cgroup is, by its path as the host's /proc/PID/cgroup has it. It is false for one that is no container's;
@@ -34,6 +37,17 @@ func (h *Host) OfCgroup(path string) (Container, bool) {
 		return c, c.Known()
 	}
 	c := identify(path)
+	if !c.Known() || c.Runtime == OCI {
+		if s, own := h.bareOf(path); own != "" {
+			c.Runtime, c.Engine, c.ID, c.Cgroup = s.runtime, s.engine, s.id, own
+			if h.alive(s.pid, s.start) {
+				c.Init, c.InitStart = s.pid, startOf(h.proc(), s.pid)
+			}
+		}
+	}
+	if c.Known() {
+		h.name(&c)
+	}
 	if h.memory.cgroups == nil {
 		h.memory.cgroups = map[string]Container{}
 	}
@@ -52,7 +66,22 @@ func (h *Host) OfProcess(pid int) (Container, bool, error) {
 		return Container{}, false, fmt.Errorf("cannot read cgroup of process %d: %w", pid, err)
 	}
 	c, ok := h.ofLines(parseLines(string(text)))
+	if !ok {
+		if in, found := h.bareByNamespace(pid); found {
+			h.name(&in)
+			return in, true, nil
+		}
+	}
 	return c, ok, nil
+}
+
+// lines are the lines of a process's cgroup file, none when it cannot be read.
+func (h *Host) lines(pid int) []line {
+	text, err := readFile(h.proc()+"/"+strconv.Itoa(pid)+"/cgroup", maxCgroupFile, anyOwner)
+	if err != nil {
+		return nil
+	}
+	return parseLines(string(text))
 }
 
 // ofLines asks the hierarchies in the order of their rank: the first one that knows a container says it. A unit is taken from the
@@ -76,30 +105,20 @@ func (h *Host) ofLines(lines []line) (Container, bool) {
 // All is every container that has a process, by runtime, Pod, sandbox first, and name. It is partial, without an error, where
 // processes are hidden from the caller.
 func (h *Host) All() ([]Container, error) {
-	dir, err := os.Open(h.proc())
-	if err != nil {
-		return nil, fmt.Errorf("cannot list processes: %w", err)
-	}
-	names, err := dir.Readdirnames(-1)
-	dir.Close()
-	if err != nil {
-		return nil, fmt.Errorf("cannot list processes: %w", err)
-	}
 	found := map[string]*candidate{}
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
+	err := h.each(func(pid int) {
 		c, ok, err := h.OfProcess(pid)
 		if err != nil || !ok {
-			continue
+			return
 		}
 		key := c.Runtime + "\x00" + c.Cgroup + "\x00" + c.ID
 		if found[key] == nil {
 			found[key] = &candidate{Container: c}
 		}
 		found[key].pids = append(found[key].pids, pid)
+	})
+	if err != nil {
+		return nil, err
 	}
 	var all []Container
 	for _, c := range found {
@@ -109,6 +128,30 @@ func (h *Host) All() ([]Container, error) {
 	}
 	slices.SortFunc(all, compare)
 	return all, nil
+}
+
+// each calls f for every process that /proc shows, by PID.
+func (h *Host) each(f func(pid int)) error {
+	dir, err := os.Open(h.proc())
+	if err != nil {
+		return fmt.Errorf("cannot list processes: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("cannot list processes: %w", err)
+	}
+	var pids []int
+	for _, name := range names {
+		if pid := number(name); pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	for _, pid := range pids {
+		f(pid)
+	}
+	return nil
 }
 
 func compare(a, b Container) int {

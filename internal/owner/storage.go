@@ -1,0 +1,140 @@
+package owner
+
+import (
+	"encoding/json"
+	"os/user"
+	"path"
+	"strings"
+)
+
+// storage is a folder of containers as podman and CRI-O keep it: one folder a container and an index of their names.
+type storage struct {
+	dir   string // …/storage/overlay-containers
+	owner int    // the user whose it is
+	names map[string]stored
+}
+
+// stored is one entry of the index.
+type stored struct {
+	ID       string   `json:"id"`
+	Names    []string `json:"names"`
+	Metadata string   `json:"metadata"` // JSON again
+}
+
+// storages are the folders where the containers of a user lie, root's for "".
+func (h *Host) storages(uid string) []*storage {
+	if all, ok := h.memory.storage[uid]; ok {
+		return all
+	}
+	root, owner := "/var/lib/containers/storage", 0
+	if uid != "" && uid != "0" {
+		root, owner = "", anyOwner
+		if u, err := user.LookupId(uid); err == nil && path.IsAbs(u.HomeDir) {
+			root = u.HomeDir + "/.local/share/containers/storage"
+			owner = number(uid)
+		}
+	}
+	var all []*storage
+	for _, driver := range []string{"overlay", "vfs", "btrfs", "zfs"} {
+		if root == "" {
+			break
+		}
+		s := &storage{dir: root + "/" + driver + "-containers", owner: owner, names: map[string]stored{}}
+		var index []stored
+		if !h.load(s.dir+"/containers.json", owner, &index) {
+			continue
+		}
+		for _, e := range index {
+			s.names[e.ID] = e
+		}
+		all = append(all, s)
+	}
+	if h.memory.storage == nil {
+		h.memory.storage = map[string][]*storage{}
+	}
+	h.memory.storage[uid] = all
+	return all
+}
+
+// storageOf is the folder that knows the container. Only the folders of the user who runs it are asked: no user can give a
+// container the name of another's.
+func (h *Host) storageOf(c *Container) *storage {
+	for _, s := range h.storages(c.User) {
+		if _, ok := s.names[c.ID]; ok {
+			return s
+		}
+	}
+	return nil
+}
+
+// nameStorage reads the names that podman or CRI-O have given (seen with podman 4.3.1; CRI-O's annotations from its
+// documentation).
+func (h *Host) nameStorage(c *Container) bool {
+	s := h.storageOf(c)
+	if s == nil {
+		return false
+	}
+	entry := s.names[c.ID]
+	if len(entry.Names) > 0 {
+		c.Name = entry.Names[0]
+	}
+	var meta struct {
+		Image string `json:"image-name"`
+	}
+	if json.Unmarshal([]byte(entry.Metadata), &meta) == nil {
+		c.Image = meta.Image
+	}
+	spec := h.userdata(s, c.ID)
+	a := spec.Annotations
+	if a["io.container.manager"] == "cri-o" || a["io.kubernetes.pod.name"] != "" {
+		nameCRIO(c, a)
+		return true
+	}
+	if c.Runtime == CRI || c.Runtime == OCI {
+		c.Runtime = Podman
+	}
+	infra := c.ID
+	if box := a["io.kubernetes.cri-o.SandboxID"]; box != "" {
+		infra = box
+	}
+	c.Sandbox = infra == c.ID && strings.HasSuffix(c.Name, "-infra") && strings.HasPrefix(c.PodUID, strings.TrimSuffix(c.Name, "-infra")) && c.PodUID != ""
+	if c.PodUID != "" && (c.Sandbox || infra != c.ID) {
+		c.Pod = h.podmanPod(s, c, infra)
+	}
+	return true
+}
+
+// nameCRIO reads CRI-O's annotations.
+func nameCRIO(c *Container, a map[string]string) {
+	c.Runtime, c.Engine = CRIO, Kubelet
+	c.Pod, c.PodNamespace = a["io.kubernetes.pod.name"], a["io.kubernetes.pod.namespace"]
+	c.PodUID = orElse(a["io.kubernetes.pod.uid"], c.PodUID)
+	c.Name, c.Image = a["io.kubernetes.container.name"], orElse(a["io.kubernetes.cri-o.ImageName"], c.Image)
+	if a["io.kubernetes.cri-o.ContainerType"] == "sandbox" {
+		c.Sandbox, c.Name = true, ""
+	}
+}
+
+// podmanPod is the name of podman's Pod, which it keeps in a data base. The host name of the Pod's infra container is that name
+// unless it was chosen; it is believed where the containers are called after it too, as those of kube play are. Else the
+// beginning of the Pod's ID names it as well.
+func (h *Host) podmanPod(s *storage, c *Container, infra string) string {
+	host := h.userdata(s, infra).Hostname
+	if host != "" {
+		for _, e := range s.names {
+			if len(e.Names) > 0 && strings.HasPrefix(e.Names[0], host+"-") && h.userdata(s, e.ID).Annotations["io.kubernetes.cri-o.SandboxID"] == infra {
+				return host
+			}
+		}
+	}
+	return c.PodUID[:min(12, len(c.PodUID))]
+}
+
+// userdata is the OCI config of a container.
+func (h *Host) userdata(s *storage, id string) annotated {
+	var spec annotated
+	if safeName(id) {
+		h.load(s.dir+"/"+id+"/userdata/config.json", s.owner, &spec)
+	}
+	return spec
+}
