@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"tripod/internal/container"
 )
@@ -36,6 +37,9 @@ var verbs = map[string]func(root string, args []string) (int, error){
 }
 
 func main() {
+	if f := face(filepath.Base(os.Args[0])); f != nil {
+		os.Exit(f(os.Args[1:]))
+	}
 	root, args, err := globals(os.Args[1:])
 	if err != nil {
 		fail(err)
@@ -47,6 +51,9 @@ func main() {
 	if args[0] == "version" || args[0] == "--version" {
 		fmt.Println("tripod-oci version", version)
 		return
+	}
+	if f := face(args[0]); f != nil {
+		os.Exit(f(args[1:]))
 	}
 	verb, ok := verbs[args[0]]
 	if !ok {

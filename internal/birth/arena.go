@@ -56,7 +56,8 @@ type arena struct {
 	// steps[i] is the number of the plan's step that op i spends, or -1.
 	steps []int
 	fds   map[string]int
-	times []uint64 // when each op was done, in ticks; nil unless measured
+	lists map[*string]uintptr // lists of strings that were encoded, by their first: an environment is one of many steps
+	times []uint64            // when each op was done, in ticks; nil unless measured
 }
 
 // newArena encodes p with the descriptors fds into fresh memory. The child closes what is not among fds, unless p lets
@@ -66,12 +67,17 @@ func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
 	if at != 0 {
 		size += complaints * (len(p.Steps) + len(fds) + maxErrno)
 	}
+	seen := map[*string]bool{}
 	for _, s := range p.Steps {
 		size += len(s.Fails)
 		for _, a := range s.Args {
-			size += 64 + len(a.S) + int(a.N*b2u(a.Kind == plan.ZeroedArg))
+			size += 128 + len(a.S) + int(a.N*b2u(a.Kind == plan.ZeroedArg))
+			if len(a.List) == 0 || seen[&a.List[0]] {
+				continue
+			}
+			seen[&a.List[0]] = true
 			for _, l := range a.List {
-				size += 32 + len(l)
+				size += 64 + 8 + len(l)
 			}
 		}
 	}
@@ -80,7 +86,7 @@ func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot get memory for a plan of %d steps: %w", len(p.Steps), err)
 	}
-	a := &arena{mem: mem, state: (*state)(unsafe.Pointer(&mem[0])), used: int(unsafe.Sizeof(state{})), fds: fds}
+	a := &arena{mem: mem, state: (*state)(unsafe.Pointer(&mem[0])), used: int(unsafe.Sizeof(state{})), fds: fds, lists: map[*string]uintptr{}}
 	a.sigall = ^uint64(0)
 	a.state.status = uintptr(fds[plan.Status])
 	var ops []op
@@ -157,11 +163,19 @@ func (a *arena) arg(v plan.Arg) uintptr {
 	case plan.BytesArg:
 		return a.text(v.S)
 	case plan.StringsArg:
+		if len(v.List) == 0 {
+			return a.words()
+		}
+		if at := a.lists[&v.List[0]]; at != 0 {
+			return at
+		}
 		list := make([]uintptr, len(v.List))
 		for i, s := range v.List {
 			list[i] = a.text(s)
 		}
-		return a.words(list...)
+		at := a.words(list...)
+		a.lists[&v.List[0]] = at
+		return at
 	case plan.FileArg:
 		return uintptr(a.fds[v.S])
 	case plan.BelowArg:

@@ -1,0 +1,121 @@
+package nsenter
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is the program's own terminal, between it and ours. The nil one is none.
+type terminal struct {
+	master *os.File
+	slave  int
+	saved  *unix.Termios // of our own, when it was put into raw mode
+	sizes  chan os.Signal
+	copied chan struct{} // closed when all that the program printed is copied
+	once   sync.Once
+}
+
+// terminal makes the program's terminal, for --pty. Its size is ours, and what is typed goes through unchanged.
+func (j *Joining) terminal(v *view) (*terminal, error) {
+	if !j.Options.PTY {
+		return nil, nil
+	}
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, cannotOpen("/dev/ptmx", err)
+	}
+	t := &terminal{slave: -1, sizes: make(chan os.Signal, 1), copied: make(chan struct{})}
+	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
+		// By the master, not by name: /dev/pts may be another mount's.
+		n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		if t.slave = int(n); errno != 0 {
+			t.slave, err = -1, errno
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot make a terminal: %s", text(err))
+	}
+	_ = unix.SetNonblock(fd, true)
+	t.master = os.NewFile(uintptr(fd), "ptmx")
+	v.given["pty"] = t.slave
+	t.resize()
+	return t, nil
+}
+
+func (t *terminal) resize() {
+	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+		if raw, err := t.master.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+		}
+	}
+}
+
+// serve begins to carry what is typed and printed. Ours becomes raw, so that the program's does the editing.
+func (t *terminal) serve() {
+	if t == nil {
+		return
+	}
+	if old, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil {
+		raw := *old
+		raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+		raw.Oflag &^= unix.OPOST
+		raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+		raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+		if unix.IoctlSetTermios(0, unix.TCSETS, &raw) == nil {
+			t.saved = old
+		}
+	}
+	signal.Notify(t.sizes, unix.SIGWINCH)
+	go func() {
+		for range t.sizes {
+			t.resize()
+		}
+	}()
+	typed := t.saved != nil
+	go func() {
+		_, _ = io.Copy(t.master, os.Stdin)
+		if !typed {
+			// The end of a pipe is told as it is typed: ^D at the beginning of a line.
+			_, _ = t.master.Write([]byte{4})
+		}
+	}()
+	go func() {
+		defer close(t.copied)
+		_, _ = io.Copy(os.Stdout, t.master)
+	}()
+}
+
+// finish waits until all is printed that the program wrote. The master tells the end (EIO) when nobody has the other
+// side open: what the program left in the background may, and is not waited for.
+func (t *terminal) finish() {
+	if t == nil {
+		return
+	}
+	_ = t.master.SetReadDeadline(time.Now().Add(lull))
+	<-t.copied
+}
+
+// lull is how long what is printed after the end of the program is waited for.
+const lull = 200 * time.Millisecond
+
+// restore puts our own terminal back. It may be called twice.
+func (t *terminal) restore() {
+	if t == nil {
+		return
+	}
+	t.once.Do(func() {
+		signal.Stop(t.sizes)
+		if t.saved != nil {
+			_ = unix.IoctlSetTermios(0, unix.TCSETS, t.saved)
+		}
+		t.master.Close()
+	})
+}
