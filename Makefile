@@ -21,11 +21,12 @@ PACKAGES := ./...
 RUN      ?= .
 
 # What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
-NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc patch \
+NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc patch dbus-daemon \
 	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc strace iptables containernetworking-plugins tcpdump \
 	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins libseccomp-dev gcc libc6-dev
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod
+NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
 
 .PHONY: help first-light build install test lint check unit e2e test-vm race arm64 bench notices notices-check golden ldflags clean
@@ -69,9 +70,11 @@ e2e: build ## the end-to-end scripts only (root)
 	@.ci/need $(NEED_TEST)
 	@$(GO) test -count 1 -timeout 15m -run '$(RUN)' ./e2e/...
 
-test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure cgroup v2, in an emulated machine
+test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure cgroup v2, and with systemd, in emulated machines
 	@.ci/need $(NEED_VM)
 	@$(GO) run ./tools/vm
+	@$(GO) run ./tools/vm -systemd
+	@$(GO) run ./tools/vm -systemd -v1
 
 # The detector needs C; linked statically its programs still run in containers that have no C library. Left out are the
 # tests of how little memory a keeper takes: the detector's own would be what they see.

@@ -36,6 +36,11 @@ func (g *Group) Join() (_ *Join, err error) {
 			err = fmt.Errorf("cannot open cgroup %s to join it: %w", g.path, err)
 		}
 	}()
+	if s := g.host.Systemd; s != nil && s.User {
+		if err := s.enter(); err != nil {
+			return nil, err
+		}
+	}
 	for _, y := range g.host.Hierarchies {
 		name, flags := g.Dir(y), unix.O_RDONLY|unix.O_DIRECTORY
 		if !y.Unified {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -150,6 +151,33 @@ func makeUnit(h Host, s string) (_ *Group, err error) {
 	}
 	// systemd puts the process into the hierarchies that it knows. In the others nobody waits for it.
 	return g, nil
+}
+
+// enter moves this process into the cgroups of the user's systemd, as a scope, unless it is there: whoever has no
+// privileges can only move or clone processes within a part of the tree that is theirs (cgroup-v2.rst, "Delegation
+// Containment"). The scope ends with the process.
+func (s *Systemd) enter() error {
+	self, err := readFile("/proc/self/cgroup", listFile)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(self) {
+		if at, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok && strings.HasPrefix(at, strings.TrimSuffix(s.base, "/")+"/") {
+			return nil
+		}
+	}
+	c, err := s.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	name := fmt.Sprintf("tripod-%d.scope", os.Getpid())
+	err = job(c, "StartTransientUnit", "ssa(sv)a(sa(sv))", name, "replace",
+		encode([]property{{"Slice", "s", "user.slice"}, {"PIDs", "au", []any{uint32(os.Getpid())}}}), []any{})
+	if err != nil {
+		return fmt.Errorf("cannot start unit %s of systemd: %w", name, err)
+	}
+	return nil
 }
 
 // openUnit returns the group of a unit. It touches nothing.

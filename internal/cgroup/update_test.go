@@ -99,9 +99,16 @@ func TestUpdate(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			now := files(t, g)
-			if q := now["cpu cpu.cfs_quota_us"] + now["cpu cpu.cfs_period_us"] + now["unified cpu.max"]; q != "\n30000\n60000" && q != "\n30000 60000" {
-				t.Errorf("quota and period are %q", q)
+			y, v1 := h.v1("cpu")
+			want := map[string]string{"cpu.cfs_quota_us": "30000", "cpu.cfs_period_us": "60000"}
+			if !v1 {
+				y, _ = h.unified()
+				want = map[string]string{"cpu.max": "30000 60000"}
+			}
+			for file, value := range want {
+				if now, err := readValue(g.Dir(y) + "/" + file); err != nil || now != value {
+					t.Errorf("%s is %s, %v; want %s", file, now, err, value)
+				}
 			}
 			bad.BlockIO = nil
 			if err := g.Update(&bad); err != nil {

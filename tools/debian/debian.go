@@ -20,12 +20,22 @@ import (
 // merged are the top folders that are symbolic links into /usr on a Debian of today.
 var merged = []string{"bin", "sbin", "lib", "lib64"}
 
+// units is where systemd and its units are.
+const units = "/usr/lib/systemd"
+
 // left are folders that a program does not need to run.
-var left = []string{"/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/lintian", "/usr/share/bug", "/usr/share/info", "/usr/share/doc-base", "/usr/lib/systemd", "/etc/init.d", "/usr/share/bash-completion"}
+var left = []string{"/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/lintian", "/usr/share/bug", "/usr/share/info", "/usr/share/doc-base", units, "/etc/init.d", "/usr/share/bash-completion"}
 
 // Files returns every path of the packages and of the libraries their programs need, folders before what is in them. Paths
 // are absolute and usr-merged: /bin itself is in the list, as a link, and its files are below /usr/bin.
-func Files(packages ...string) ([]string, error) {
+func Files(packages ...string) ([]string, error) { return files(left, packages) }
+
+// System is Files with the units of systemd, for a root file system that systemd boots.
+func System(packages ...string) ([]string, error) {
+	return files(slices.DeleteFunc(slices.Clone(left), func(l string) bool { return l == units }), packages)
+}
+
+func files(left, packages []string) ([]string, error) {
 	out, err := exec.Command("dpkg-query", append([]string{"-L"}, packages...)...).Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -129,7 +139,8 @@ func (c collection) libraries(path string) error {
 	if err != nil {
 		return nil
 	}
-	dirs := []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"}
+	// The last one is where a library finds its like, which the program that loads both has named.
+	dirs := []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib", filepath.Dir(path)}
 	for _, s := range search {
 		for dir := range strings.SplitSeq(s, ":") {
 			dirs = append(dirs, strings.ReplaceAll(dir, "$ORIGIN", filepath.Dir(path)))

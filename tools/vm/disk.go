@@ -22,29 +22,35 @@ var tools = []string{
 	"debianutils", "jq", "strace", "iptables", "containernetworking-plugins", "busybox-static", "docker-registry", "skopeo", "runc",
 }
 
+// systemdTools are added where systemd is the machine's init: it, and the buses it is asked over.
+var systemdTools = []string{"systemd", "dbus", "dbus-daemon", "dbus-bin", "dbus-system-bus-common", "dbus-session-bus-common", "dbus-user-session", "libpam-modules", "libpam-runtime"}
+
 // slow are tests that push more through the kernel than an emulated one takes in their time. They say nothing of a kernel.
 const slow = "TestMemoryIsBounded"
 
 // diskSize is what the tests have to write into, beside what is there.
 const diskSize = "6G"
 
-// secondInit makes the machine what a Debian with systemd would be, as far as containers see it, and runs the tests.
+// secondInit makes the machine what a Debian with systemd would be, as far as containers see it, unless systemd has done so,
+// and runs the tests.
 const secondInit = `#!/bin/bash
 export PATH=/opt/tripod:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LANG=C.UTF-8 TRIPOD_VM=1
 [ ! -d /opt/registry ] || export TRIPOD_E2E_REGISTRY=/opt/registry
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
-mount -t tmpfs -o mode=1777 shm /dev/shm
-mount -t mqueue mqueue /dev/mqueue 2>/dev/null || { mkdir -p /dev/mqueue; mount -t mqueue mqueue /dev/mqueue; }
-mount -t tmpfs -o mode=755 run /run
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount --make-rshared /
-for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
-hostname vm
-ip link set lo up
+if [ ! -d /run/systemd/system ]; then
+	mount -t proc proc /proc
+	mount -t sysfs sysfs /sys
+	mount -t devtmpfs dev /dev
+	mkdir -p /dev/pts /dev/shm
+	mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+	mount -t tmpfs -o mode=1777 shm /dev/shm
+	mount -t mqueue mqueue /dev/mqueue 2>/dev/null || { mkdir -p /dev/mqueue; mount -t mqueue mqueue /dev/mqueue; }
+	mount -t tmpfs -o mode=755 run /run
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+	mount --make-rshared /
+	for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done
+	hostname vm
+	ip link set lo up
+fi
 ulimit -n 1048576
 modprobe -a overlay veth bridge nf_tables nft_chain_nat nft_nat nft_masq nft_ct br_netfilter dummy inet_diag tcp_diag loop
 cd /tests
@@ -62,10 +68,25 @@ sync
 busybox poweroff -f
 `
 
+// systemdFiles are the machine's own where systemd boots it: the tests as a unit, with a user's systemd beside them, which
+// needs no login here.
+var systemdFiles = map[string]string{
+	"etc/systemd/system/tests.target":               "[Unit]\nRequires=basic.target tests.service\nAfter=basic.target\n",
+	"etc/systemd/system/tests.service":              "[Unit]\nRequires=dbus.socket user@1000.service\nAfter=dbus.socket user@1000.service\n[Service]\nType=oneshot\nExecStart=/sbin/tests\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\nTimeoutStartSec=infinity\n",
+	"etc/systemd/system/user@.service.d/login.conf": "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n",
+	"etc/systemd/system/user-runtime-dir@.service":  "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/install -d -m 700 -o %i -g %i /run/user/%i\n",
+	"etc/systemd/journald.conf.d/small.conf":        "[Journal]\nStorage=volatile\nReadKMsg=no\n",
+	"etc/machine-id":                                "7d21d4f2ae0a4c2f8d6e1f5f0c3b9a10\n",
+}
+
 // stage fills root with the tools, the modules, our binaries and one test binary for each package that has tests, beside a
 // copy of the package's folder. It returns the names the packages report under.
 func stage(root string, k Kernel, work Work) ([]string, error) {
-	files, err := debian.Files(tools...)
+	list, packages := debian.Files, tools
+	if work.Systemd {
+		list, packages = debian.System, append(slices.Clone(tools), systemdTools...)
+	}
+	files, err := list(packages...)
 	if err != nil {
 		return nil, fmt.Errorf("%w; make test installs what is missing", err)
 	}
@@ -80,10 +101,17 @@ func stage(root string, k Kernel, work Work) ([]string, error) {
 	if err := os.Chmod(filepath.Join(root, "tmp"), 0o1777|fs.ModeSticky); err != nil {
 		return nil, err
 	}
+	if work.Systemd {
+		for name, text := range systemdFiles {
+			if err := writeFile(filepath.Join(root, name), text, 0o644); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for name, text := range map[string]string{
 		"sbin/tests":   secondInit,
-		"etc/passwd":   "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"etc/group":    "root:x:0:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\n",
+		"etc/passwd":   "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nmessagebus:x:100:100::/nonexistent:/usr/sbin/nologin\nsomebody:x:1000:1000::/tmp:/bin/bash\n",
+		"etc/group":    "root:x:0:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\nmessagebus:x:100:\nsomebody:x:1000:\n",
 		"etc/hostname": "vm\n",
 		"etc/hosts":    "127.0.0.1 localhost vm\n::1 localhost\n",
 		"etc/subuid":   "root:100000:65536000\n",
@@ -128,6 +156,13 @@ func stage(root string, k Kernel, work Work) ([]string, error) {
 		return []string{"script"}, os.WriteFile(filepath.Join(root, "tests/list"), []byte("script . bash /tests/script\n"), 0o644)
 	}
 	return built, err
+}
+
+func writeFile(path, text string, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), mode)
 }
 
 func buildTests(root string, work Work) ([]string, error) {

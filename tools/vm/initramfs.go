@@ -12,13 +12,13 @@ import (
 // boot are the modules that the disk needs.
 var boot = []string{"virtio_pci", "virtio_blk"}
 
-// firstInit finds the disk and goes over to it. A root in the initramfs itself would not do: pivot_root(2) refuses rootfs.
+// firstInit finds the disk and goes over to it, to the program that the kernel's command line names. A root in the initramfs itself would not do: pivot_root(2) refuses rootfs.
 const firstInit = `#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 for m in /modules/*; do /bin/busybox insmod $m; done
 n=0
 until [ -b /dev/vda ] || [ $n = 100 ]; do /bin/busybox sleep 0.1; n=$((n+1)); done
-/bin/busybox mount -t ext4 /dev/vda /root && exec /bin/busybox switch_root /root /sbin/tests
+/bin/busybox mount -t ext4 /dev/vda /root && exec /bin/busybox switch_root /root $second
 /bin/busybox poweroff -f
 `
 

@@ -1,5 +1,6 @@
 // Command vm runs the tests that touch the kernel in an emulated machine: Debian's cloud kernel, which is another kernel than
-// the host's, with cgroup v2 alone. It needs no KVM and changes nothing on the host.
+// the host's, with cgroup v2 alone. It needs no KVM and changes nothing on the host. With -systemd the machine's init is
+// Debian's systemd instead of a script, for the tests of what systemd does.
 //
 //	host: go test -c ... -> a root tree of Debian packages' files -> ext4 image, kernel, initramfs
 //	guest: /init -> modules, file systems -> each test binary in turn -> serial console
@@ -26,19 +27,29 @@ var packages = []string{
 	"internal/birth", "internal/container", "internal/keeper", "internal/sandbox", "internal/engine", "cmd/tripod-oci", "e2e",
 }
 
+// withSystemd are the packages with tests of what systemd does, TestSystemd...
+var withSystemd = []string{"internal/cgroup"}
+
 func main() {
 	cache := flag.String("cache", "bin/vm", "`folder` for the kernel and the machine's disk")
 	memory := flag.String("m", "3G", "memory of the machine, as qemu takes it")
 	limit := flag.Duration("timeout", 40*time.Minute, "how long the machine may run")
 	run := flag.String("run", "", "only tests whose name matches this `regexp`, as go test has it")
+	systemd := flag.Bool("systemd", false, "boot systemd, and run the tests as a unit of it")
+	v1 := flag.Bool("v1", false, "with -systemd: have the controllers on cgroup v1, beside a unified hierarchy without any")
 	script := flag.String("do", "", "run this shell `script` in the machine instead of tests")
 	verbose := flag.Bool("v", false, "show the console")
 	flag.Parse()
 	chosen := packages
 	if flag.NArg() > 0 || *script != "" {
 		chosen = flag.Args()
+	} else if *systemd {
+		chosen = withSystemd
+		if !*v1 { // which is another host for all of them
+			*run = "Systemd"
+		}
 	}
-	if err := test(*cache, *memory, *limit, Work{chosen, *run, *script}, *verbose); err != nil {
+	if err := test(*cache, *memory, *limit, Work{chosen, *run, *script, *systemd, *v1}, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1)
 	}
@@ -50,6 +61,8 @@ type Work struct {
 	Packages []string
 	Run      string
 	Script   string
+	Systemd  bool // is the machine's init
+	V1       bool // and has the controllers on cgroup v1
 }
 
 func test(cache, memory string, limit time.Duration, work Work, verbose bool) error {
@@ -84,14 +97,21 @@ func test(cache, memory string, limit time.Duration, work Work, verbose bool) er
 	if err := makeInitramfs(initramfs, kernel); err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d packages, at most %s\n", kernel.Release, len(built), limit)
+	init, cgroups := "/sbin/tests", "cgroup_no_v1=all"
+	if work.Systemd {
+		init = "/usr/lib/systemd/systemd"
+	}
+	if work.V1 {
+		cgroups = "systemd.unified_cgroup_hierarchy=0"
+	}
+	fmt.Printf("%s, %s: %d packages, at most %s\n", kernel.Release, init, len(built), limit)
 
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	machine := exec.CommandContext(ctx, qemu,
 		"-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", memory,
 		"-kernel", kernel.Image, "-initrd", initramfs,
-		"-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all",
+		"-append", "console=ttyS0 quiet panic=-1 systemd.unit=tests.target "+cgroups+" second="+init,
 		"-drive", "file="+disk+",format=raw,if=virtio,cache=unsafe",
 		"-display", "none", "-nodefaults", "-serial", "stdio", "-no-reboot", "-nic", "none")
 	log := filepath.Join(cache, "console.log")
