@@ -35,6 +35,8 @@ func helper(what string) {
 	// The group is entered by the time a byte arrives.
 	_, _ = io.ReadFull(os.Stdin, make([]byte, 1))
 	switch what {
+	case "cpus", "hugepages", "direct":
+		probe(what, os.Getenv("TRIPOD_CGROUP_ARGUMENT"))
 	case "user":
 		asUser()
 	case "sleep":
