@@ -1,6 +1,7 @@
 package birth
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,6 +18,8 @@ func open(o plan.Open, fds map[string]int) (int, error) {
 		return tree(o, fds)
 	case plan.Namespace:
 		return namespace(o)
+	case plan.Procfs:
+		return procfs(o.Path)
 	}
 	return -1, fmt.Errorf("nobody handed in %s", o.Name)
 }
@@ -80,6 +83,22 @@ func nofollow(path string) (int, error) {
 	})
 	if err != nil {
 		return -1, fmt.Errorf("open without following links: %w", err)
+	}
+	return fd, nil
+}
+
+// procfs opens the root of a procfs. What is written below it would go astray if something lay over /proc.
+func procfs(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, err
+	}
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	const rootInode = 1 // PROC_ROOT_INO
+	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil || fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != rootInode {
+		unix.Close(fd)
+		return -1, errors.Join(fmt.Errorf("%s is not the root of a procfs", path), err)
 	}
 	return fd, nil
 }

@@ -124,6 +124,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 		return nil, err
 	}
 	p.Trace = cfg.Trace
+	c.warn(p.Warnings)
 	if c.child, err = birth.Start(p, given.fds); err != nil {
 		return nil, err
 	}
@@ -138,41 +139,6 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 		c.child = nil
 	}
 	return c, nil
-}
-
-// halts meets the child at each place where it waits, does what is to be done there, and leaves it at the last if that
-// is the gate.
-func (c *Container) halts(list []plan.Halt) error {
-	for _, h := range list {
-		if err := c.child.Ready(); err != nil {
-			return err
-		}
-		c.take()
-		var err error
-		switch h {
-		case plan.Created:
-			return nil
-		case plan.Mounted:
-			c.hooked = true
-			err = c.createHooks()
-		case plan.Terminal:
-			c.Console, err = takeConsole(c.child, c.spec.Process.ConsoleSize)
-		}
-		if err != nil {
-			return err
-		}
-		if err := c.child.Proceed(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// take makes the child's process the container's.
-func (c *Container) take() {
-	if c.PidFD == nil {
-		c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.Take()), "pidfd")
-	}
 }
 
 // group makes and limits the container's cgroup. Limits come before the first process: there is no moment without them.
@@ -267,14 +233,27 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at container %s: %w", c.ID, err)
 	}
+	facts.Labels = labels(cfg.Process, "")
+	if apart&unix.CLONE_NEWUSER == 0 {
+		facts.Caps = c.host.Caps
+	}
 	in := plan.ExecInput{Process: cfg.Process, Path: cfg.Path, Namespaces: apart, Facts: facts}
-	if c.spec.Linux != nil && !cfg.Unconfined {
-		in.Seccomp = c.spec.Linux.Seccomp
+	if c.spec.Process != nil && cfg.Process.ExecCPUAffinity == nil {
+		proc := *cfg.Process
+		proc.ExecCPUAffinity = c.spec.Process.ExecCPUAffinity
+		in.Process = &proc
+	}
+	if c.spec.Linux != nil {
+		in.Personality = c.spec.Linux.Personality
+		if !cfg.Unconfined {
+			in.Seccomp = c.spec.Linux.Seccomp
+		}
 	}
 	p, err := plan.CompileExec(in)
 	if err != nil {
 		return nil, err
 	}
+	c.warn(p.Warnings)
 	child, err := birth.Start(p, given.fds)
 	if err != nil {
 		return nil, err

@@ -452,7 +452,6 @@ func TestErrors(t *testing.T) {
 		}, "lies inside /proc", ExitTool},
 		{"host sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.core_pattern": "x"} }, "it would change the host", ExitTool},
 		{"cwd through a descriptor", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/7" }, "process.cwd", ExitTool},
-		{"capability", func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_FLY"} }, `process.capabilities.bounding: no capability "CAP_FLY"`, ExitTool},
 		{"rlimit", func(s *specs.Spec) { s.Process.Rlimits[0].Soft = 1 }, "process.rlimits[0]: soft limit 1 above hard limit 0", ExitTool},
 		{"hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} }, `hooks.poststop[0].path: "x" is not an absolute path`, ExitTool},
 		{"no namespaces", func(s *specs.Spec) { s.Linux.Namespaces = nil }, "no mount namespace", ExitTool},

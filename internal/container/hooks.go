@@ -28,6 +28,49 @@ const (
 	inside               // found and run in the container
 )
 
+// halts meets the child at each place where it waits, does what is to be done there, and leaves it at the last if that
+// is the gate.
+func (c *Container) halts(list []plan.Halt) error {
+	for _, h := range list {
+		if err := c.child.Ready(); err != nil {
+			return err
+		}
+		c.take()
+		var err error
+		switch h {
+		case plan.Created:
+			return nil
+		case plan.Mounted:
+			c.hooked = true
+			err = c.createHooks()
+		case plan.Terminal:
+			c.Console, err = takeConsole(c.child, c.spec.Process.ConsoleSize)
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.child.Proceed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take makes the child's process the container's.
+func (c *Container) take() {
+	if c.PidFD == nil {
+		c.Pid, c.PidFD = c.child.Pid, os.NewFile(uintptr(c.child.Take()), "pidfd")
+	}
+}
+
+func (c *Container) warn(list []string) {
+	for _, w := range list {
+		if c.Warn != nil {
+			c.Warn(errors.New(w))
+		}
+	}
+}
+
 // createHooks runs the hooks that come before the pivot: the container's first process waits there.
 func (c *Container) createHooks() error {
 	h := c.spec.Hooks

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ type Host struct {
 	Cgroup  cgroup.Host
 	LastCap int         // the kernel's highest capability
 	Ignored uint64      // signals that this process ignores, and its containers shall not
+	Caps    uint64      // this process's permitted capabilities
 	NoFile  plan.Rlimit // RLIMIT_NOFILE that processes get whose spec names none
 }
 
@@ -38,11 +40,36 @@ func Look() (Host, error) {
 		return Host{}, fmt.Errorf("cannot read the kernel's capabilities: %q", last)
 	}
 	h := Host{Cgroup: groups, LastCap: n, Ignored: birth.Ignored()}
+	if h.Caps, err = capabilities(); err != nil {
+		return Host{}, err
+	}
 	var r unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &r); err == nil {
 		h.NoFile = nofile(r)
 	}
 	return h, nil
+}
+
+// capabilities are those that this process may give on.
+func capabilities() (uint64, error) {
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
+		return 0, fmt.Errorf("cannot read the caller's capabilities: %w", err)
+	}
+	return uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32, nil
+}
+
+// labels says which security modules of this host take labels. Only a spec that has one asks.
+func labels(proc *specs.Process, mounts string) (l plan.Labels) {
+	if proc != nil && proc.ApparmorProfile != "" {
+		on, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+		l.AppArmor = strings.TrimSpace(string(on)) == "Y"
+	}
+	if proc != nil && proc.SelinuxLabel != "" || mounts != "" {
+		_, err := os.Stat("/sys/fs/selinux/enforce")
+		l.SELinux = err == nil
+	}
+	return l
 }
 
 // nofile undoes what the Go runtime did to its own soft limit at start: it raises it to just below the hard one. What
@@ -69,10 +96,14 @@ func (h Host) facts(spec *specs.Spec) plan.Facts {
 	if spec.Linux == nil {
 		return f
 	}
+	f.Labels = labels(spec.Process, spec.Linux.MountLabel)
+	if !slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
+		f.Caps = h.Caps
+	}
 	// /proc and /sys are the same kernel's inside as outside. A path of the image is looked at by the child.
 	for _, list := range [][]string{spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths} {
 		for _, p := range list {
-			if strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/") {
+			if p = filepath.Clean(p); strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/") {
 				f.Kinds[p] = kind(p, unix.Lstat)
 			}
 		}

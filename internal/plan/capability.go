@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,49 +25,45 @@ func Capabilities() []string {
 	return names
 }
 
-// capabilitySet turns names into bits. A capability that this kernel does not have cannot be given: it is left out, as
-// the runtime specification wants; one that no kernel has is an error.
-func capabilitySet(field string, names []string, last int) (set uint64, err error) {
-	if len(names) == 0 {
-		return 0, nil
-	}
-	all := Capabilities()
-name:
-	for _, n := range names {
-		for i, c := range all {
-			if c == n {
-				if i <= last {
-					set |= 1 << i
-				}
-				continue name
-			}
-		}
-		return 0, fmt.Errorf("process.capabilities.%s: no capability %q", field, n)
-	}
-	return set, nil
-}
-
 type capSets struct{ bounding, effective, permitted, inheritable, ambient uint64 }
 
-func capSetsOf(c *specs.LinuxCapabilities, last int) (s capSets, err error) {
-	for _, f := range []struct {
-		name string
-		list []string
-		set  *uint64
-	}{
-		{"bounding", c.Bounding, &s.bounding},
-		{"effective", c.Effective, &s.effective},
-		{"permitted", c.Permitted, &s.permitted},
-		{"inheritable", c.Inheritable, &s.inheritable},
-		{"ambient", c.Ambient, &s.ambient},
-	} {
-		if *f.set, err = capabilitySet(f.name, f.list, last); err != nil {
-			return s, err
-		}
+// capSetsOf turns the names of a spec into sets that the kernel takes. What it does not have, what the caller has not
+// got to give, and what the sets do not allow each other is left out, and warned of (config.md, "Linux Process").
+func (p *program) capSetsOf(c *specs.LinuxCapabilities, f Facts) capSets {
+	given := uint64(1)<<(f.LastCap+1) - 1
+	if f.Caps != 0 {
+		given &= f.Caps
 	}
-	// An ambient capability must be permitted and inheritable (capabilities(7)).
-	s.ambient &= s.permitted & s.inheritable
-	return s, nil
+	set := func(field string, names []string, within uint64, why string) (set uint64) {
+		var list []string
+		if len(names) > 0 {
+			list = Capabilities()
+		}
+		for _, n := range names {
+			i := slices.Index(list, n)
+			switch {
+			case i < 0:
+				p.warn("process.capabilities.%s: no capability %q", field, clip(n))
+			case within&(1<<i) == 0:
+				p.warn("process.capabilities.%s: %s is left out: %s", field, n, why)
+			default:
+				set |= 1 << i
+			}
+		}
+		return set
+	}
+	const host, permitted, both = "this host has none to give", "it is not permitted", "it is not both permitted and inheritable"
+	var s capSets
+	s.bounding = set("bounding", c.Bounding, given, host)
+	s.permitted = set("permitted", c.Permitted, given, host)
+	s.effective = set("effective", c.Effective, s.permitted, permitted)
+	s.inheritable = set("inheritable", c.Inheritable, s.bounding, "it is not in the bounding set")
+	s.ambient = set("ambient", c.Ambient, s.permitted&s.inheritable, both)
+	return s
+}
+
+func (p *program) warn(format string, args ...any) {
+	p.warned = append(p.warned, fmt.Sprintf(format, args...))
 }
 
 // bound drops what is not in the bounding set, while CAP_SETPCAP is still there, and keeps capabilities over the

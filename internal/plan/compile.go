@@ -35,12 +35,26 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkProcess(spec.Process); err != nil {
+		return nil, err
+	}
+	if err := checkMountLabel(spec.Linux.MountLabel, in.Facts.Labels); err != nil {
+		return nil, err
+	}
+	if err := checkAffinity(spec.Process.ExecCPUAffinity); err != nil {
+		return nil, err
+	}
 	if s.user && (len(spec.Linux.UIDMappings) == 0 || len(spec.Linux.GIDMappings) == 0) {
 		return nil, fmt.Errorf("linux.uidMappings, linux.gidMappings: missing, but there is a user namespace")
 	}
 	p := &program{}
-	p.begin(in.Facts, spec.Process.Terminal)
-	p.score(spec.Process.OOMScoreAdj)
+	p.begin(in.Facts, spec.Process)
+	if err := p.score(spec.Process.OOMScoreAdj); err != nil {
+		return nil, err
+	}
+	if err := p.personality(spec.Linux.Personality); err != nil {
+		return nil, err
+	}
 	p.origin = "linux.namespaces"
 	p.privateView()
 	if err := p.root(in.Root, s.user, ownerOf(spec.Linux)); err != nil {
@@ -67,8 +81,13 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		p.terminal(true)
 		p.control()
 	}
-	p.masks(spec.Linux, in.Facts)
+	if err := p.masks(spec.Linux, in.Facts); err != nil {
+		return nil, err
+	}
 	closing()
+	if err := p.labels(spec.Process, in.Facts.Labels); err != nil {
+		return nil, err
+	}
 	if early(spec.Hooks) {
 		p.origin = "hooks"
 		p.halt(Mounted)
@@ -118,7 +137,7 @@ func (p *program) plan(clone uint64, f Facts) (*Plan, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Halts: p.halts}
+	done := &Plan{Opens: p.opens, Clone: clone, Steps: p.steps, Halts: p.halts, Warnings: p.warned}
 	if f.Cgroup.Into {
 		done.IntoCgroup = "cgroup:into"
 	}
@@ -128,10 +147,10 @@ func (p *program) plan(clone uint64, f Facts) (*Plan, error) {
 // begin is what every child does first. It is not to be looked into by the container that it comes near to
 // (CVE-2016-9962), and it is a session of its own. It joins cgroups before any user or cgroup namespace: a thread that
 // moves itself by "tasks" takes no lock that waits for all of the host (cgroup.procs does).
-func (p *program) begin(f Facts, terminal bool) {
+func (p *program) begin(f Facts, proc *specs.Process) {
 	p.add("hide from the container", Prctl, Int(unix.PR_SET_DUMPABLE), Int(0), Int(0), Int(0), Int(0))
 	p.add("new session", Setsid).sh("# setsid")
-	if !terminal {
+	if !proc.Terminal {
 		for i, name := range []string{Stdin, Stdout, Stderr} {
 			p.add("take "+name, Dup3, File(name), Int(i), Int(0))
 		}
@@ -142,18 +161,23 @@ func (p *program) begin(f Facts, terminal bool) {
 			sh("echo $$ > cgroup", fmt.Sprint(i)+"/tasks")
 	}
 	p.origin = ""
+	p.keyLabel(proc.SelinuxLabel)
 	p.add("new session keyring", Keyctl, Int(unix.KEYCTL_JOIN_SESSION_KEYRING), null).on(unix.ENOSYS, 0).on(unix.EDQUOT, 0)
 	p.add("umask 0", Umask, Int(0))
 }
 
 // score sets the OOM killer's bias. Less than before takes CAP_SYS_RESOURCE on the host; without it the process keeps
 // the score that it was born with, which is the worst that can be had.
-func (p *program) score(adj *int) {
-	if adj == nil {
-		return
+func (p *program) score(adj *int) error {
+	switch {
+	case adj == nil:
+		return nil
+	case *adj < -1000 || *adj > 1000:
+		return fmt.Errorf("process.oomScoreAdj: %d is not from -1000 to 1000", *adj)
 	}
 	p.origin = "process.oomScoreAdj"
 	p.write(fmt.Sprint("set oom_score_adj ", *adj), "/proc/self/oom_score_adj", fmt.Sprint(*adj)).on(unix.EACCES, 0).on(unix.EPERM, 0)
+	return nil
 }
 
 // names sets the host name and the NIS domain of a new UTS namespace. In a joined one they belong to others.

@@ -168,9 +168,13 @@ func (p *program) control() {
 
 // masks hides paths, and makes others read-only. What they are is known from Facts: /proc and /sys are the same
 // kernel's, and a mount that fails costs an RCU grace period.
-func (p *program) masks(l *specs.Linux, f Facts) {
+func (p *program) masks(l *specs.Linux, f Facts) error {
 	for i, m := range l.ReadonlyPaths {
 		p.origin = fmt.Sprintf("linux.readonlyPaths[%d]", i)
+		if !path.IsAbs(m) {
+			return fmt.Errorf("%s: %q is not an absolute path", p.origin, clip(m))
+		}
+		m = path.Clean(m)
 		if f.Kinds[m] == Missing && kernelPath(m) {
 			continue
 		}
@@ -181,6 +185,10 @@ func (p *program) masks(l *specs.Linux, f Facts) {
 	}
 	for i, m := range l.MaskedPaths {
 		p.origin = fmt.Sprintf("linux.maskedPaths[%d]", i)
+		if !path.IsAbs(m) {
+			return fmt.Errorf("%s: %q is not an absolute path", p.origin, clip(m))
+		}
+		m = path.Clean(m)
 		switch {
 		case f.Kinds[m] == Missing && kernelPath(m):
 		case f.Kinds[m] == Dir && kernelPath(m):
@@ -200,6 +208,7 @@ func (p *program) masks(l *specs.Linux, f Facts) {
 			p.maskFile(m)
 		}
 	}
+	return nil
 }
 
 // maskFile covers the file in rDest with the host's /dev/null: the child still sees the host's root here.

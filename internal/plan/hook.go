@@ -28,7 +28,7 @@ func CompileHook(in HookInput) (*Plan, error) {
 		return nil, err
 	}
 	p := &program{}
-	p.begin(Facts{}, false)
+	p.begin(Facts{}, &specs.Process{})
 	p.origin = in.Origin
 	if in.Namespaces != 0 {
 		p.add("join the container's namespaces", Setns, File(InitFile), Int(in.Namespaces))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -117,10 +118,23 @@ func (p *program) attr(name string, fd Arg, flags int, set, clr, propagation uin
 	return p.add(name, MountSetattr, fd, empty, Int(flags|emptyPath), Bytes(b[:]), Int(32))
 }
 
-// write opens a file of the host's /proc, which no container has touched, and writes text to it. The namespaces of
-// the writer, not of the mount, decide what /proc/sys means (CVE-2025-52881: never through the container's /proc).
+// procfs is the name of the Open that is the host's /proc: the parent saw that it is a procfs, and its root.
+const procfs = "proc"
+
+// openProc opens a file of the host's procfs into rFile: nothing that is mounted on it, and no magic link in it, leads to
+// another file. The namespaces of the writer, not of the mount, decide what /proc/sys means (CVE-2025-52881: never
+// through the container's /proc).
+func (p *program) openProc(file string, flags uint64) *Step {
+	if !slices.ContainsFunc(p.opens, func(o Open) bool { return o.Name == procfs }) {
+		p.open(Open{Name: procfs, Kind: Procfs, Path: "/proc"})
+	}
+	const by = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS
+	return p.add("open /proc/"+file, Openat2, File(procfs), Text(file), how(flags|unix.O_NOFOLLOW, 0, by), Int(24)).save(rFile)
+}
+
+// write writes text to a file of the host's /proc.
 func (p *program) write(name, file, text string) *Step {
-	p.add("open "+file, Openat, cwd, Text(file), Int(unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW)).save(rFile)
+	p.openProc(strings.TrimPrefix(file, "/proc/"), unix.O_WRONLY)
 	s := p.add(name, Write, Result(rFile), Text(text), Int(len(text)))
 	s.sh("echo", quote(text), ">", file)
 	p.add("close "+file, Close, Result(rFile))

@@ -41,6 +41,7 @@ func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing
 				o.flags &^= unix.MS_RDONLY
 				readonly = append(readonly, m.Destination)
 			}
+			o.data = labelled(m.Type, o.data, spec.Linux.MountLabel)
 			p.filesystem(m, o)
 		}
 		if err != nil {

@@ -29,7 +29,7 @@ func CompilePause(in PauseInput) (*Plan, error) {
 		return nil, err
 	}
 	p := &program{}
-	p.begin(in.Facts, false)
+	p.begin(in.Facts, &specs.Process{})
 	p.origin = "sandbox"
 	p.privateView()
 	at, scratch := in.Mountpoint, ""
@@ -59,14 +59,11 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p.pivot()
 	// What is open closes itself at execveat: pause's own file must last until then.
 	p.gate()
-	caps, err := capSetsOf(&specs.LinuxCapabilities{}, in.Facts.LastCap)
-	if err != nil {
-		return nil, err
-	}
+	var none capSets
 	const nobody = 65535 // the last id that a user namespace of 65536 ids maps
-	p.bound(caps, in.Facts.LastCap)
+	p.bound(none, in.Facts.LastCap)
 	p.identity(specs.User{UID: nobody, GID: nobody})
-	p.limit(caps)
+	p.limit(none)
 	p.add("no new privileges", Prctl, Int(unix.PR_SET_NO_NEW_PRIVS), Int(1), Int(0), Int(0), Int(0))
 	// Signals stay blocked: pause takes them one by one.
 	p.signals(in.Facts.Ignored)

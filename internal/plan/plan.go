@@ -35,6 +35,8 @@ type Plan struct {
 	Halts []Halt
 	// Inherit leaves every descriptor that is not close-on-exec to the program. Without it all are closed but 0, 1, 2.
 	Inherit bool
+	// Warnings are what the spec asks for and cannot have, where the runtime specification wants no error for that.
+	Warnings []string
 	// Trace, if any, is told after the birth how long each step took; step -1 is what the birth adds to the plan.
 	Trace func(step int, name string, took time.Duration)
 }
@@ -89,6 +91,7 @@ const (
 	Given     OpenKind = iota // the caller hands it in
 	Tree                      // open_tree(OPEN_TREE_CLONE)
 	Namespace                 // O_RDONLY of a namespace file, its type checked
+	Procfs                    // O_PATH of a procfs, seen to be one and its root
 )
 
 // Step is one system call of the child.
@@ -190,6 +193,8 @@ var (
 // Facts is what a Plan depends on and a spec does not say: read once by the caller, plain data here.
 type Facts struct {
 	LastCap  int             // the highest capability of this kernel, from /proc/sys/kernel/cap_last_cap
+	Caps     uint64          // the caller's permitted capabilities; 0 says that they are not known
+	Labels   Labels          // security modules
 	Kinds    map[string]Kind // of the host's files: bind sources, and masked and read-only paths below /proc and /sys
 	Ignored  uint64          // signals that the parent ignores, bit N-1 for signal N
 	NoFile   Rlimit          // RLIMIT_NOFILE for a process whose spec names none
@@ -250,6 +255,7 @@ type program struct {
 	steps  []Step
 	halts  []Halt
 	origin string
+	warned []string
 	err    error // the first thing that no step can say
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func facts(spec *specs.Spec) Facts {
 			},
 		},
 	}
+	f.Labels = Labels{AppArmor: spec.Hostname == "labelled", SELinux: spec.Hostname == "labelled"}
 	if strings.HasPrefix(spec.Hostname, "v2") {
 		f.Cgroup = Cgroup{Unified: "/sys/fs/cgroup", Path: "tripod/pod/web", Into: true}
 	}
@@ -195,6 +197,44 @@ func TestCommonDir(t *testing.T) {
 	}
 }
 
+func of[T any](v T) *T { return &v }
+
+func TestCPUs(t *testing.T) {
+	for list, want := range map[string]string{
+		"0": "0100000000000000", "0-3,7": "8f00000000000000", "64": "00000000000000000100000000000000",
+		"": "", "-": "", "1-": "", "a": "", "9999": "", "3-1": "", " 1": "",
+	} {
+		mask, err := cpuMask(list)
+		if got := fmt.Sprintf("%x", mask); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q is %s, %v; want %s", list, got, err, want)
+		}
+	}
+}
+
+// TestCapabilities: what cannot be given is left out with a warning, never an error (config.md, "Linux Process").
+func TestCapabilities(t *testing.T) {
+	p := &program{}
+	all := []string{"CAP_CHOWN", "CAP_FLY", "CAP_SYS_RESOURCE", "CAP_BPF"}
+	s := p.capSetsOf(&specs.LinuxCapabilities{
+		Bounding: all, Permitted: []string{"CAP_CHOWN", "CAP_KILL"}, Effective: []string{"CAP_KILL", "CAP_FOWNER"},
+		Inheritable: []string{"CAP_CHOWN", "CAP_FOWNER"}, Ambient: []string{"CAP_CHOWN", "CAP_KILL"},
+	}, Facts{LastCap: 37, Caps: ^uint64(1 << 24)})
+	if want := (capSets{bounding: 1, permitted: 1 | 1<<5, effective: 1 << 5, inheritable: 1, ambient: 1}); s != want {
+		t.Errorf("sets %+v, want %+v", s, want)
+	}
+	want := []string{
+		`process.capabilities.bounding: no capability "CAP_FLY"`,
+		"process.capabilities.bounding: CAP_SYS_RESOURCE is left out: this host has none to give",
+		"process.capabilities.bounding: CAP_BPF is left out: this host has none to give",
+		"process.capabilities.effective: CAP_FOWNER is left out: it is not permitted",
+		"process.capabilities.inheritable: CAP_FOWNER is left out: it is not in the bounding set",
+		"process.capabilities.ambient: CAP_KILL is left out: it is not both permitted and inheritable",
+	}
+	if diff := cmp.Diff(want, p.warned); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	base := func() *specs.Spec {
 		return &specs.Spec{
@@ -220,12 +260,44 @@ func TestRefused(t *testing.T) {
 		{"missing, but there is a user namespace", func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		}},
-		{"apparmorProfile: not implemented", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
+		{"process.apparmorProfile: this host has no AppArmor", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
 		{"hooks.createRuntime[0].path: \"x\" is not", func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "x"}}} }},
 		{"hooks.poststop[0].timeout: 0 seconds", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x", Timeout: new(int)}}} }},
 		{"hooks.poststart[0]: there is a NUL", func(s *specs.Spec) {
 			s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/x", Env: []string{"\x00"}}}}
 		}},
+		{"process.selinuxLabel: this host has no SELinux", func(s *specs.Spec) { s.Process.SelinuxLabel = "x" }},
+		{"linux.mountLabel: this host has no SELinux", func(s *specs.Spec) { s.Linux.MountLabel = "x" }},
+		{"process.user.uid: 4294967295 is no user", func(s *specs.Spec) { s.Process.User.UID = 1<<32 - 1 }},
+		{"process.user.gid: 4294967295 is no group", func(s *specs.Spec) { s.Process.User.GID = 1<<32 - 1 }},
+		{"process.user.additionalGids[1]: ", func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{1, 1<<32 - 1} }},
+		{"process.user.additionalGids: 70000 groups", func(s *specs.Spec) { s.Process.User.AdditionalGids = make([]uint32, 70000) }},
+		{"process.user.umask: 01000 is more", func(s *specs.Spec) { s.Process.User.Umask = of(uint32(0o1000)) }},
+		{"process.oomScoreAdj: 1001 is not", func(s *specs.Spec) { s.Process.OOMScoreAdj = of(1001) }},
+		{"process.consoleSize: 70000 lines", func(s *specs.Spec) { s.Process.Terminal = true; s.Process.ConsoleSize = &specs.Box{Height: 70000} }},
+		{"process.args[1]: 200000 bytes", func(s *specs.Spec) { s.Process.Args = []string{"a", strings.Repeat("x", 200000)} }},
+		{"process.env[0]: there is a NUL", func(s *specs.Spec) { s.Process.Env = []string{"\x00"} }},
+		{`process.cwd: "x" is not an absolute`, func(s *specs.Spec) { s.Process.Cwd = "x" }},
+		{`process.scheduler.policy: no policy "x"`, func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "x"} }},
+		{"process.scheduler.policy: Linux has no SCHED_ISO", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedISO} }},
+		{"process.scheduler.nice: -21 is not", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Nice: -21} }},
+		{"process.scheduler.priority: 0 is not", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedRR} }},
+		{"process.scheduler.priority: 3, but SCHED_BATCH", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Priority: 3} }},
+		{"process.scheduler: runtime, deadline and period", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Period: 3} }},
+		{`process.scheduler.flags[0]: no flag "x"`, func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Flags: []specs.LinuxSchedulerFlag{"x"}}
+		}},
+		{`process.ioPriority.class: no class "x"`, func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Class: "x"} }},
+		{"process.ioPriority.priority: 8 is not", func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		}},
+		{`process.execCPUAffinity.final: "1-0" is no list`, func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Final: "1-0"} }},
+		{`linux.personality.domain: no domain "x"`, func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "x"} }},
+		{`linux.personality.flags: no flag "y"`, func(s *specs.Spec) {
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: "LINUX", Flags: []specs.LinuxPersonalityFlag{"y"}}
+		}},
+		{`linux.maskedPaths[0]: "x" is not an absolute`, func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"x"} }},
+		{`linux.readonlyPaths[0]: "x" is not an absolute`, func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"x"} }},
 		{"no device type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }},
 	} {
 		spec := base()
@@ -266,6 +338,20 @@ func FuzzCompile(f *testing.F) {
 			t.Errorf("%v\n%s", err, p)
 		}
 	})
+}
+
+// TestExecAffinity: the CPUs of the time before the cgroup are set before it is entered.
+func TestExecAffinity(t *testing.T) {
+	f := Facts{LastCap: 0, Cgroup: Cgroup{Into: true}}
+	proc := &specs.Process{Args: []string{"/bin/true"}, Cwd: "/", ExecCPUAffinity: &specs.CPUAffinity{Initial: "0", Final: "1"}}
+	p, err := CompileExec(ExecInput{Process: proc, Namespaces: unix.CLONE_NEWNS, Facts: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(given...); err != nil {
+		t.Error(err)
+	}
+	golden.Check(t, "testdata/exec-affinity.plan", p.String())
 }
 
 func TestHookPlan(t *testing.T) {

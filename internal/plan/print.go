@@ -135,6 +135,8 @@ func (k OpenKind) String() string {
 		return "tree"
 	case Namespace:
 		return "namespace"
+	case Procfs:
+		return "procfs"
 	}
 	return "given"
 }

@@ -18,9 +18,6 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
 // file is the program's, or "" where args name it. filter may be nil. enter adds what is done last, with the container's identity.
 func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filter, f Facts, enter func()) error {
-	if len(proc.Args) == 0 || proc.Args[0] == "" {
-		return fmt.Errorf("process.args: no command")
-	}
 	if err := p.rlimits(proc.Rlimits, f.NoFile); err != nil {
 		return err
 	}
@@ -35,13 +32,16 @@ func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filt
 			p.add("give "+name+" to the user", Fchown, Int(i), Int(proc.User.UID), Int(int32(-1))).on(unix.EPERM, 0).on(unix.EINVAL, 0)
 		}
 	}
+	if err := p.scheduler(proc.Scheduler); err != nil {
+		return err
+	}
+	if err := p.ioPriority(proc.IOPriority); err != nil {
+		return err
+	}
 	var caps capSets
 	if proc.Capabilities != nil {
 		p.origin = "process.capabilities"
-		var err error
-		if caps, err = capSetsOf(proc.Capabilities, f.LastCap); err != nil {
-			return err
-		}
+		caps = p.capSetsOf(proc.Capabilities, f)
 		p.bound(caps, f.LastCap)
 	}
 	// Without no_new_privs a filter takes CAP_SYS_ADMIN, which goes away below.
@@ -59,9 +59,6 @@ func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filt
 	}
 	p.origin = "process.cwd"
 	dir := proc.Cwd
-	if !path.IsAbs(dir) {
-		return fmt.Errorf("process.cwd: %q is not an absolute path", dir)
-	}
 	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
 	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
 	enter()

@@ -20,14 +20,7 @@ func refuse(spec *specs.Spec) error {
 		field string
 		asked bool
 	}{
-		{"process.apparmorProfile", spec.Process.ApparmorProfile != ""},
-		{"process.selinuxLabel", spec.Process.SelinuxLabel != ""},
-		{"process.scheduler", spec.Process.Scheduler != nil},
-		{"process.ioPriority", spec.Process.IOPriority != nil},
-		{"process.execCPUAffinity", spec.Process.ExecCPUAffinity != nil},
-		{"linux.mountLabel", spec.Linux.MountLabel != ""},
 		{"linux.intelRdt", spec.Linux.IntelRdt != nil},
-		{"linux.personality", spec.Linux.Personality != nil},
 		{"linux.netDevices", len(spec.Linux.NetDevices) > 0},
 		{"linux.seccomp.listenerPath", spec.Linux.Seccomp != nil && spec.Linux.Seccomp.ListenerPath != ""},
 	} {
