@@ -18,6 +18,10 @@ func open(o plan.Open, fds map[string]int) (int, error) {
 		return tree(o, fds)
 	case plan.Namespace:
 		return namespace(o)
+	case plan.Mapping:
+		return UserNamespace(o.UIDs, o.GIDs)
+	case plan.Tmpfs:
+		return tmpfs(o)
 	case plan.Procfs:
 		return procfs(o.Path)
 	}
@@ -47,19 +51,13 @@ func tree(o plan.Open, fds map[string]int) (_ int, err error) {
 			unix.Close(fd)
 		}
 	}()
-	for _, change := range []struct {
-		flags uint
-		attr  unix.MountAttr
-	}{
-		{unix.AT_RECURSIVE, unix.MountAttr{Propagation: o.Propagation}},
-		{0, unix.MountAttr{Attr_set: o.Set, Attr_clr: o.Clear}},
-		{unix.AT_RECURSIVE, unix.MountAttr{Attr_set: o.RSet, Attr_clr: o.RClear}},
-	} {
-		if change.attr == (unix.MountAttr{}) {
-			continue
-		}
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|change.flags, &change.attr); err != nil {
-			return -1, fmt.Errorf("mount_setattr: %w", err)
+	if err := attributes(fd, o); err != nil {
+		return -1, err
+	}
+	if o.Device != 0 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Rdev != o.Device {
+			return -1, fmt.Errorf("%s is not the device %d:%d on the host: %w", o.Path, unix.Major(o.Device), unix.Minor(o.Device), errors.Join(err, unix.ENODEV))
 		}
 	}
 	if o.Idmap != "" {
@@ -73,6 +71,26 @@ func tree(o plan.Open, fds map[string]int) (_ int, err error) {
 		}
 	}
 	return fd, nil
+}
+
+// attributes changes a detached mount as o says.
+func attributes(fd int, o plan.Open) error {
+	for _, change := range []struct {
+		flags uint
+		attr  unix.MountAttr
+	}{
+		{unix.AT_RECURSIVE, unix.MountAttr{Propagation: o.Propagation}},
+		{0, unix.MountAttr{Attr_set: o.Set, Attr_clr: o.Clear}},
+		{unix.AT_RECURSIVE, unix.MountAttr{Attr_set: o.RSet, Attr_clr: o.RClear}},
+	} {
+		if change.attr == (unix.MountAttr{}) {
+			continue
+		}
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|change.flags, &change.attr); err != nil {
+			return fmt.Errorf("mount_setattr: %w", err)
+		}
+	}
+	return nil
 }
 
 // nofollow opens a path that has no symbolic link in it.

@@ -101,7 +101,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	}()
 	given := newFiles()
 	defer given.close()
-	facts := cfg.Host.facts(cfg.Spec)
+	facts := cfg.Host.facts(cfg.Spec, cfg.Bundle)
 	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
 	if c.Group, err = group(cfg); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
 		return nil, fmt.Errorf("root.path: %s is no directory, or a symbolic link to one", r)
 	}
-	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Gated: gated})
+	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Bundle: cfg.Bundle, Unprivileged: cfg.Host.Unprivileged(), Gated: gated})
 	if err != nil {
 		return nil, err
 	}

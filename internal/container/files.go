@@ -65,13 +65,10 @@ func (f *files) namespaces(cfg Config) error {
 		if _, held := f.fds[name]; held || n.Type != specs.UserNamespace {
 			continue
 		}
-		var fd int
-		var err error
 		if n.Path != "" {
-			fd, err = unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		} else {
-			fd, err = birth.UserNamespace(cfg.Spec.Linux.UIDMappings, cfg.Spec.Linux.GIDMappings)
+			continue // the plan opens it
 		}
+		fd, err := birth.UserNamespace(cfg.Spec.Linux.UIDMappings, cfg.Spec.Linux.GIDMappings)
 		if err != nil {
 			return fmt.Errorf("linux.namespaces[%d]: %w", i, err)
 		}

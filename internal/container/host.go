@@ -22,6 +22,7 @@ type Host struct {
 	LastCap int         // the kernel's highest capability
 	Ignored uint64      // signals that this process ignores, and its containers shall not
 	Caps    uint64      // this process's permitted capabilities
+	Nested  bool        // this process is in a user namespace
 	NoFile  plan.Rlimit // RLIMIT_NOFILE that processes get whose spec names none
 }
 
@@ -43,6 +44,8 @@ func Look() (Host, error) {
 	if h.Caps, err = capabilities(); err != nil {
 		return Host{}, err
 	}
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	h.Nested = err == nil && strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
 	var r unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &r); err == nil {
 		h.NoFile = nofile(r)
@@ -83,9 +86,10 @@ func nofile(r unix.Rlimit) plan.Rlimit {
 }
 
 // facts are those of this host that a spec's plan depends on.
-func (h Host) facts(spec *specs.Spec) plan.Facts {
-	f := plan.Facts{LastCap: h.LastCap, Ignored: h.Ignored, NoFile: h.NoFile, Kinds: map[string]plan.Kind{}}
+func (h Host) facts(spec *specs.Spec, bundle string) plan.Facts {
+	f := plan.Facts{LastCap: h.LastCap, Ignored: h.Ignored, NoFile: h.NoFile, Nested: h.Nested, Kinds: map[string]plan.Kind{}}
 	for _, m := range spec.Mounts {
+		m.Source = plan.Source(m, bundle)
 		if m.Source != "" && strings.HasPrefix(m.Source, "/") {
 			f.Kinds[m.Source] = kind(m.Source, unix.Stat)
 			if filepath.Clean(m.Destination) == "/proc" && isProc(m.Source) {
@@ -115,6 +119,9 @@ func isProc(path string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) == nil && st.Type == unix.PROC_SUPER_MAGIC
 }
+
+// Unprivileged says that this process may do nothing on the host that its user may not.
+func (h Host) Unprivileged() bool { return h.Caps&(1<<unix.CAP_SYS_ADMIN) == 0 }
 
 func kind(path string, stat func(string, *unix.Stat_t) error) plan.Kind {
 	var st unix.Stat_t

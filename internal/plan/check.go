@@ -59,3 +59,78 @@ func checkStrings(field string, args []string, field2 string, env []string) erro
 	}
 	return nil
 }
+
+// maxMappings is how many ranges a user namespace takes (user_namespaces(7)).
+const maxMappings = 340
+
+// checkMappings says what of ranges the kernel would refuse, by its place.
+func checkMappings(field string, list []specs.LinuxIDMapping) error {
+	if len(list) > maxMappings {
+		return fmt.Errorf("%s: %d ranges, and the kernel takes %d", field, len(list), maxMappings)
+	}
+	for i, m := range list {
+		switch {
+		case m.Size == 0:
+			return fmt.Errorf("%s[%d].size: 0", field, i)
+		case uint64(m.ContainerID)+uint64(m.Size) > noID || uint64(m.HostID)+uint64(m.Size) > noID:
+			return fmt.Errorf("%s[%d]: %d ids from %d and %d go beyond the last id", field, i, m.Size, m.ContainerID, m.HostID)
+		}
+		for j, o := range list[:i] {
+			if overlap(m.ContainerID, o.ContainerID, m.Size, o.Size) || overlap(m.HostID, o.HostID, m.Size, o.Size) {
+				return fmt.Errorf("%s[%d]: ids of it are in [%d] too", field, i, j)
+			}
+		}
+	}
+	return nil
+}
+
+func overlap(a, b, sizeA, sizeB uint32) bool {
+	return uint64(a) < uint64(b)+uint64(sizeB) && uint64(b) < uint64(a)+uint64(sizeA)
+}
+
+// has says that the container has an id.
+func has(list []specs.LinuxIDMapping, id uint32) bool {
+	for _, m := range list {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// checkUser says what is wrong with the user namespace, its mappings, and the ids that they must have.
+func checkUser(spec *specs.Spec, s spaces, root Rootfs, unprivileged bool) error {
+	l := spec.Linux
+	mapped := len(l.UIDMappings)+len(l.GIDMappings) > 0
+	switch {
+	case !s.user && unprivileged:
+		return fmt.Errorf("linux.namespaces: no user namespace, and the caller has no privileges to do without")
+	case !s.user && mapped:
+		return fmt.Errorf("linux.uidMappings, linux.gidMappings: there is no user namespace to map ids of")
+	case !s.user, s.userPath != "" && !mapped && root.Owned:
+		return nil
+	case len(l.UIDMappings) == 0 || len(l.GIDMappings) == 0:
+		return fmt.Errorf("linux.uidMappings, linux.gidMappings: missing, but there is a user namespace")
+	}
+	if err := checkMappings("linux.uidMappings", l.UIDMappings); err != nil {
+		return err
+	}
+	if err := checkMappings("linux.gidMappings", l.GIDMappings); err != nil {
+		return err
+	}
+	u := spec.Process.User
+	switch {
+	case !has(l.UIDMappings, 0) || !has(l.GIDMappings, 0):
+		return fmt.Errorf("linux.uidMappings, linux.gidMappings: id 0 is not mapped: the user namespace has no root to make a container")
+	case !has(l.UIDMappings, u.UID):
+		return fmt.Errorf("process.user.uid: %d is not in linux.uidMappings", u.UID)
+	case !has(l.GIDMappings, u.GID):
+		return fmt.Errorf("process.user.gid: %d is not in linux.gidMappings", u.GID)
+	}
+	for i, g := range u.AdditionalGids {
+		if !has(l.GIDMappings, g) {
+			return fmt.Errorf("process.user.additionalGids[%d]: %d is not in linux.gidMappings", i, g)
+		}
+	}
+	return nil
+}

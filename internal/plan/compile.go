@@ -14,6 +14,11 @@ import (
 type Input struct {
 	Root  Rootfs
 	Facts Facts
+	// Bundle is the directory that relative sources of mounts are below, or "".
+	Bundle string
+	// Unprivileged says that the caller may do nothing on the host that its user may not: all is made by the root of the
+	// user namespace.
+	Unprivileged bool
 	// Gated makes the child tell that it is ready, and wait at the gate, before it becomes the container's program.
 	Gated bool
 }
@@ -31,80 +36,31 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := check(spec, in, s); err != nil {
+		return nil, err
+	}
 	filter, err := compileFilter(spec.Linux.Seccomp)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkProcess(spec.Process); err != nil {
-		return nil, err
+	p := &program{unprivileged: in.Unprivileged}
+	if s.userPath != "" {
+		p.origin = "linux.namespaces"
+		p.open(Open{Name: NamespaceFile(specs.UserNamespace), Kind: Namespace, Path: s.userPath})
 	}
-	if err := checkMountLabel(spec.Linux.MountLabel, in.Facts.Labels); err != nil {
-		return nil, err
-	}
-	if err := checkAffinity(spec.Process.ExecCPUAffinity); err != nil {
-		return nil, err
-	}
-	if s.user && (len(spec.Linux.UIDMappings) == 0 || len(spec.Linux.GIDMappings) == 0) {
-		return nil, fmt.Errorf("linux.uidMappings, linux.gidMappings: missing, but there is a user namespace")
-	}
-	p := &program{}
 	p.begin(in.Facts, spec.Process)
-	if err := p.score(spec.Process.OOMScoreAdj); err != nil {
-		return nil, err
-	}
-	if err := p.personality(spec.Linux.Personality); err != nil {
-		return nil, err
-	}
-	p.origin = "linux.namespaces"
-	p.privateView()
-	if err := p.root(in.Root, s.user, ownerOf(spec.Linux)); err != nil {
-		return nil, err
-	}
-	clone := p.join(s, spec.Linux.TimeOffsets, in.Root.Mountpoint, func() { p.stage(spec.Mounts, in.Root, s) })
-	if s.fresh&unix.CLONE_NEWNET != 0 {
-		p.loopback()
-	}
-	if err := p.sysctls(spec.Linux.Sysctl, s); err != nil {
-		return nil, err
-	}
-	if err := p.names(spec, s); err != nil {
-		return nil, err
-	}
-	closing, err := p.mounts(spec, in.Root, in.Facts, s)
+	clone, err := p.separate(spec, in, s)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.populate(spec, s.user); err != nil {
-		return nil, err
-	}
-	if spec.Process.Terminal {
-		p.terminal(true)
-		p.control()
-	}
-	if err := p.masks(spec.Linux, in.Facts); err != nil {
-		return nil, err
-	}
-	closing()
-	if err := p.labels(spec.Process, in.Facts.Labels); err != nil {
+	if err := p.furnish(spec, in, s); err != nil {
 		return nil, err
 	}
 	if early(spec.Hooks) {
 		p.origin = "hooks"
 		p.halt(Mounted)
 	}
-	if cwd := path.Clean("/" + spec.Process.Cwd); cwd != "/" {
-		p.origin = "process.cwd"
-		p.dir(cwd)
-	}
-	p.pivot()
-	if err := p.propagation(spec.Linux.RootfsPropagation); err != nil {
-		return nil, err
-	}
-	if spec.Root != nil && spec.Root.Readonly {
-		p.origin = "root.readonly"
-		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
-		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro /")
-	}
+	p.changeRoot(spec)
 	if spec.Process.Terminal {
 		p.halt(Terminal)
 	}
@@ -116,6 +72,95 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		return nil, err
 	}
 	return p.plan(clone, in.Facts)
+}
+
+// check says what makes no sense, or what this host cannot have, before anything is opened.
+func check(spec *specs.Spec, in Input, s spaces) error {
+	for _, err := range []error{
+		checkProcess(spec.Process),
+		checkMountLabel(spec.Linux.MountLabel, in.Facts.Labels),
+		checkAffinity(spec.Process.ExecCPUAffinity),
+		checkUser(spec, s, in.Root, in.Unprivileged),
+		checkOffsets(spec.Linux.TimeOffsets, s),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	_, err := rootPropagation(spec.Linux.RootfsPropagation)
+	return err
+}
+
+// separate takes what is to be had of the host's, makes the root, and enters the namespaces. It returns the flags of the
+// birth's own clone.
+func (p *program) separate(spec *specs.Spec, in Input, s spaces) (uint64, error) {
+	if err := p.score(spec.Process.OOMScoreAdj); err != nil {
+		return 0, err
+	}
+	if err := p.labels(spec.Process, in.Facts.Labels); err != nil {
+		return 0, err
+	}
+	if err := p.personality(spec.Linux.Personality); err != nil {
+		return 0, err
+	}
+	p.origin = "linux.namespaces"
+	if p.unprivileged {
+		p.joinUser()
+	}
+	spread, _ := rootPropagation(spec.Linux.RootfsPropagation)
+	slave := spread&unix.MS_SLAVE != 0
+	p.privateView(s, slave)
+	at, err := p.root(in.Root, s.user && !p.unprivileged, ownerOf(spec.Linux), slave)
+	if err != nil {
+		return 0, err
+	}
+	clone := p.join(s, spec.Linux.TimeOffsets, at, func() { p.stage(spec.Mounts, s) })
+	if s.fresh&unix.CLONE_NEWNET != 0 {
+		p.loopback()
+	}
+	if err := p.sysctls(spec.Linux.Sysctl, s); err != nil {
+		return 0, err
+	}
+	return clone, p.names(spec, s)
+}
+
+// furnish makes everything in the root: mounts, devices, the terminal, masks.
+func (p *program) furnish(spec *specs.Spec, in Input, s spaces) error {
+	closing, err := p.mounts(spec, in, s)
+	if err != nil {
+		return err
+	}
+	if err := p.populate(spec, s.user || in.Facts.Nested); err != nil {
+		return err
+	}
+	if spec.Process.Terminal {
+		p.terminal(true)
+		p.control()
+	}
+	if err := p.masks(spec.Linux, in.Facts); err != nil {
+		return err
+	}
+	closing()
+	if cwd := path.Clean("/" + spec.Process.Cwd); cwd != "/" {
+		p.origin = "process.cwd"
+		p.dir(cwd)
+	}
+	return nil
+}
+
+// changeRoot leaves the host's root for the container's, and closes that as the spec says.
+func (p *program) changeRoot(spec *specs.Spec) {
+	p.pivot()
+	if word := spec.Linux.RootfsPropagation; word != "" {
+		spread, _ := rootPropagation(word)
+		p.origin = "linux.rootfsPropagation"
+		p.add("make / "+word, Mount, null, Text("/"), null, Int(spread), null).sh("mount --make-" + word + " /")
+	}
+	if spec.Root.Readonly {
+		p.origin = "root.readonly"
+		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
+		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro /")
+	}
 }
 
 // ownerOf is what the container's root is on the host, by the spec's mappings.
@@ -148,7 +193,10 @@ func (p *program) plan(clone uint64, f Facts) (*Plan, error) {
 // (CVE-2016-9962), and it is a session of its own. It joins cgroups before any user or cgroup namespace: a thread that
 // moves itself by "tasks" takes no lock that waits for all of the host (cgroup.procs does).
 func (p *program) begin(f Facts, proc *specs.Process) {
-	p.add("hide from the container", Prctl, Int(unix.PR_SET_DUMPABLE), Int(0), Int(0), Int(0), Int(0))
+	// One without rights on the host could not write to its own /proc then; it hides when it has joined its user namespace.
+	if !p.unprivileged {
+		p.hide()
+	}
 	p.add("new session", Setsid).sh("# setsid")
 	if !proc.Terminal {
 		for i, name := range []string{Stdin, Stdout, Stderr} {
@@ -253,17 +301,16 @@ func sysctlPath(key string) string {
 	return strings.ReplaceAll(key, ".", "/")
 }
 
-func (p *program) propagation(word string) error {
-	if word == "" {
-		return nil
+// rootPropagation is the MS_* of a word, or 0 for none.
+func rootPropagation(name string) (uintptr, error) {
+	if name == "" {
+		return 0, nil
 	}
-	w, ok := find(propagations, word)
+	w, ok := find(propagations, name)
 	if !ok {
-		return fmt.Errorf("linux.rootfsPropagation: no propagation %q", word)
+		return 0, fmt.Errorf("linux.rootfsPropagation: no propagation %q", clip(name))
 	}
-	p.origin = "linux.rootfsPropagation"
-	p.add("make / "+word, Mount, null, Text("/"), null, Int(w.set), null).sh("mount --make-" + word + " /")
-	return nil
+	return w.set, nil
 }
 
 // gate is the last halt, between created and running.

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -36,16 +37,12 @@ func devicesOf(spec *specs.Spec) ([]device, error) {
 	named := map[string]bool{}
 	for i, d := range spec.Linux.Devices {
 		origin := fmt.Sprintf("linux.devices[%d]", i)
-		typ, ok := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
-		if !ok {
-			return nil, fmt.Errorf("%s.type: no device type %q", origin, d.Type)
+		v, err := deviceOf(origin, d)
+		if err != nil {
+			return nil, err
 		}
-		if !path.IsAbs(d.Path) || strings.Contains(d.Path, "..") {
-			return nil, fmt.Errorf("%s.path: %q is not an absolute path", origin, d.Path)
-		}
-		v := device{path: path.Clean(d.Path), mode: typ | 0o666, dev: unix.Mkdev(uint32(d.Major), uint32(d.Minor)), origin: origin}
 		if d.FileMode != nil {
-			v.mode = typ | uint32(d.FileMode.Perm())
+			v.mode = v.mode&unix.S_IFMT | uint32(d.FileMode.Perm())
 		}
 		if d.UID != nil {
 			v.uid = *d.UID
@@ -63,6 +60,38 @@ func devicesOf(spec *specs.Spec) ([]device, error) {
 		}
 	}
 	return append(all, asked...), nil
+}
+
+// deviceOf reads what every device has.
+func deviceOf(origin string, d specs.LinuxDevice) (device, error) {
+	var typ uint32
+	switch d.Type {
+	case "c", "u":
+		typ = unix.S_IFCHR
+	case "b":
+		typ = unix.S_IFBLK
+	case "p":
+		typ = unix.S_IFIFO
+	default:
+		return device{}, fmt.Errorf("%s.type: no device type %q", origin, clip(d.Type))
+	}
+	const majors, minors = 1 << 12, 1 << 20
+	switch clean := path.Clean(d.Path); {
+	case !path.IsAbs(d.Path) || clean == "/" || slices.Contains(strings.Split(d.Path, "/"), ".."):
+		return device{}, fmt.Errorf("%s.path: %q is not an absolute path of a file", origin, clip(d.Path))
+	case d.Major < 0 || d.Major >= majors:
+		return device{}, fmt.Errorf("%s.major: %d is not from 0 to %d", origin, d.Major, majors-1)
+	case d.Minor < 0 || d.Minor >= minors:
+		return device{}, fmt.Errorf("%s.minor: %d is not from 0 to %d", origin, d.Minor, minors-1)
+	case d.UID != nil && *d.UID == noID || d.GID != nil && *d.GID == noID:
+		return device{}, fmt.Errorf("%s: its owner %d is nobody", origin, uint32(noID))
+	default:
+		v := device{path: clean, mode: typ | 0o666, origin: origin}
+		if typ != unix.S_IFIFO {
+			v.dev = unix.Mkdev(uint32(d.Major), uint32(d.Minor))
+		}
+		return v, nil
+	}
 }
 
 // links are the symbolic links of /dev (config-linux.md, "Default Devices" and runtime-linux.md, "Dev symbolic links").
@@ -90,19 +119,17 @@ func (p *program) populate(spec *specs.Spec, user bool) error {
 	p.origin = "linux.devices"
 	at := ""
 	for _, d := range devices {
-		if dir := path.Dir(d.path); dir != at {
-			at = dir
-			p.dir(dir)
-		}
 		if d.origin != "" {
 			p.origin = d.origin
 		}
-		if user {
-			tree := p.open(Open{Name: "dev:" + d.path, Kind: Tree, Path: d.path, Propagation: unix.MS_PRIVATE})
+		if user && d.mode&unix.S_IFMT != unix.S_IFIFO {
 			p.file(d.path)
-			p.attach("bind "+d.path, tree)
-			at = ""
+			p.attach("bind "+d.path, p.tree(Open{Name: "dev:" + d.path, Path: d.path, Device: d.dev, Propagation: unix.MS_PRIVATE}))
 			continue
+		}
+		if dir := path.Dir(d.path); dir != at {
+			at = dir
+			p.dir(dir)
 		}
 		p.node(d)
 	}

@@ -20,8 +20,9 @@ const (
 	rFile                  // a file of the host or of /proc
 	rMaster                // the terminal's two ends
 	rSlave
-	rGroups  // the tmpfs that the v1 hierarchies are mounted on
-	rScratch // the tmpfs beside the root of a user namespace
+	rGroups // the tmpfs that the v1 hierarchies are mounted on
+	rSysfs  // file systems of namespaces that are not the user namespace's
+	rMqueue
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -12,36 +13,31 @@ import (
 
 // mounts makes the spec's mounts in their order. Those that must be writable while later ones go below them (a
 // read-only tmpfs) are closed by the returned function, after everything else.
-func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing func(), err error) {
+func (p *program) mounts(spec *specs.Spec, in Input, s spaces) (closing func(), err error) {
 	var readonly []string
 	for i, m := range spec.Mounts {
 		p.origin = fmt.Sprintf("mounts[%d]", i)
-		if !path.IsAbs(m.Destination) {
-			return nil, fmt.Errorf("%s.destination: %q is not absolute", p.origin, m.Destination)
-		}
-		if slices.Contains(strings.Split(m.Destination, "/"), "..") {
-			return nil, fmt.Errorf("%s.destination: %q has a .. in it", p.origin, m.Destination)
-		}
-		if err := procOnly(p.origin, m, f); err != nil {
+		o := parseOptions(m.Options)
+		if err := p.checkMount(&m, o, in); err != nil {
 			return nil, err
 		}
-		o := parseOptions(m.Options)
-		if len(o.unknown) > 0 {
-			return nil, fmt.Errorf("%s.options: %s is not implemented", p.origin, o.unknown[0])
-		}
 		switch {
+		case o.bind && o.flags&unix.MS_REMOUNT != 0:
+			p.remount(m, o)
 		case o.bind || m.Type == "bind":
-			err = p.bind(i, m, o, f, s)
+			err = p.bind(i, m, o, in.Facts, s)
 		case m.Type == "cgroup" || m.Type == "cgroup2":
-			err = p.cgroupMount(m, o, f.Cgroup, s.has(unix.CLONE_NEWCGROUP))
-		case staged(m.Type, s):
+			err = p.cgroupMount(m, o, in.Facts.Cgroup, s.has(unix.CLONE_NEWCGROUP))
+		case staged(m.Type, s) && !p.unprivileged:
 			p.unstage(m, o)
+		case o.copyUp:
+			err = p.copyUp(i, m, o, in.Root, spec.Linux.MountLabel)
 		default:
 			if m.Type == "tmpfs" && o.flags&unix.MS_RDONLY != 0 {
 				o.flags &^= unix.MS_RDONLY
 				readonly = append(readonly, m.Destination)
 			}
-			o.data = labelled(m.Type, o.data, spec.Linux.MountLabel)
+			o.data = labelled(m.Type, p.mapped(m.Type, o.data, spec.Linux, s), spec.Linux.MountLabel)
 			p.filesystem(m, o)
 		}
 		if err != nil {
@@ -57,26 +53,137 @@ func (p *program) mounts(spec *specs.Spec, r Rootfs, f Facts, s spaces) (closing
 	}, nil
 }
 
+// checkMount says what of a mount makes no sense. A relative destination is one below /, a relative source one of the
+// bundle (config.md, "Mounts").
+func (p *program) checkMount(m *specs.Mount, o options, in Input) error {
+	switch {
+	case m.Destination == "":
+		return fmt.Errorf("%s.destination: missing", p.origin)
+	case slices.Contains(strings.Split(m.Destination, "/"), ".."):
+		return fmt.Errorf("%s.destination: %q has a .. in it", p.origin, clip(m.Destination))
+	case path.Clean("/"+m.Destination) == "/":
+		return fmt.Errorf("%s.destination: / is the root file system's", p.origin)
+	case m.Type == "" && !o.bind:
+		return fmt.Errorf("%s.type: missing, and it is no bind", p.origin)
+	case o.copyUp && m.Type != "tmpfs":
+		return fmt.Errorf("%s.options: tmpcopyup is for a tmpfs, not for a %s", p.origin, m.Type)
+	case (len(m.UIDMappings) > 0) != (len(m.GIDMappings) > 0):
+		return fmt.Errorf("%s: uidMappings and gidMappings go together", p.origin)
+	case o.idmap+mappedWord(*m) != "" && !o.bind && m.Type != "bind":
+		return fmt.Errorf("%s: only a bind mount can map owners", p.origin)
+	}
+	if !path.IsAbs(m.Destination) {
+		m.Destination = "/" + m.Destination
+	}
+	m.Source = Source(*m, in.Bundle)
+	for field, list := range map[string][]specs.LinuxIDMapping{".uidMappings": m.UIDMappings, ".gidMappings": m.GIDMappings} {
+		if err := checkMappings(p.origin+field, list); err != nil {
+			return err
+		}
+	}
+	return procOnly(p.origin, *m, in.Facts)
+}
+
+func mappedWord(m specs.Mount) string {
+	if len(m.UIDMappings) > 0 {
+		return "idmap"
+	}
+	return ""
+}
+
+// Source is where the source of a mount lies on the host, if it is a bind's.
+func Source(m specs.Mount, bundle string) string {
+	if m.Source == "" || path.IsAbs(m.Source) || bundle == "" || m.Type != "bind" && !parseOptions(m.Options).bind {
+		return m.Source
+	}
+	return path.Join(bundle, m.Source)
+}
+
+// remount changes the attributes of a mount that is there already.
+func (p *program) remount(m specs.Mount, o options) {
+	p.inside("open "+m.Destination, m.Destination, unix.O_PATH, rDest)
+	set, clr := o.attributes()
+	if set, clr = normalAtime(set, clr, o.flags&unix.MS_RELATIME != 0); set|clr != 0 {
+		p.attr("change "+m.Destination, Result(rDest), 0, set, clr, 0).sh("mount -o", quote("bind,remount,"+strings.Join(m.Options, ",")), quote("."+m.Destination))
+	}
+	p.after(m.Destination, o)
+}
+
+// mapped leaves out of a file system's data a group that the user namespace does not have: the kernel would refuse the
+// mount. A devpts without its gid gives terminals to their openers' groups.
+func (p *program) mapped(typ, data string, l *specs.Linux, s spaces) string {
+	if typ != "devpts" || !s.user || len(l.GIDMappings) == 0 {
+		return data
+	}
+	list := strings.Split(data, ",")
+	return strings.Join(slices.DeleteFunc(list, func(word string) bool {
+		id, ok := strings.CutPrefix(word, "gid=")
+		gid, err := strconv.ParseUint(id, 10, 32)
+		gone := ok && err == nil && !has(l.GIDMappings, uint32(gid))
+		if gone {
+			p.warn("%s.options: %s is left out: linux.gidMappings does not have it", p.origin, word)
+		}
+		return gone
+	}), ",")
+}
+
+// copyUp mounts a tmpfs that begins with what the image has there. The parent fills it: a plan has no loops.
+func (p *program) copyUp(i int, m specs.Mount, o options, r Rootfs, label string) error {
+	if r.Path == "" || p.unprivileged {
+		return fmt.Errorf("%s.options: tmpcopyup needs a plain directory as root, and privileges on the host", p.origin)
+	}
+	set, _ := o.attributes()
+	set, clr := normalAtime(set, 0, o.flags&unix.MS_RELATIME != 0)
+	fs := p.open(Open{
+		Name: fmt.Sprintf("mount:%d", i), Kind: Tmpfs, Path: r.Path, Copy: m.Destination, Data: labelled("tmpfs", o.data, label),
+		Set: set, Clear: clr, RSet: o.rset, RClear: o.rclr, Propagation: unix.MS_PRIVATE,
+	})
+	p.mountpoint(m)
+	p.attach("mount tmpfs at "+m.Destination, fs).
+		sh("mkdir .tmp && cp -a", quote("."+m.Destination+"/."), ".tmp && mount -t tmpfs", shellOptions(without(m.Options, "tmpcopyup")), "tmpfs", quote("."+m.Destination),
+			"&& cp -a .tmp/.", quote("."+m.Destination), "&& rm -r .tmp")
+	p.after(m.Destination, options{propagation: o.propagation})
+	return nil
+}
+
+// without is a list of options without one.
+func without(list []string, word string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(w string) bool { return w == word })
+}
+
 // staged says which file systems show namespaces that do not belong to the container's user namespace. The kernel
-// refuses to mount those from within it; the child mounts them before it joins it, and clones the mount later.
+// refuses to mount those from within it; the child mounts them before it joins it, and attaches the mount later.
 func staged(typ string, s spaces) bool {
 	return s.user && (typ == "sysfs" && s.fresh&unix.CLONE_NEWNET == 0 || typ == "mqueue" && s.fresh&unix.CLONE_NEWIPC == 0)
 }
 
-// stage mounts what is staged beside the root, on the scratch tmpfs that a root of a user namespace stands on.
-func (p *program) stage(mounts []specs.Mount, r Rootfs, s spaces) {
+// aside is the register of a file system that is staged.
+func aside(typ string) Reg {
+	if typ == "sysfs" {
+		return rSysfs
+	}
+	return rMqueue
+}
+
+// stage mounts what is staged, attached to nothing.
+func (p *program) stage(mounts []specs.Mount, s spaces) {
+	done := map[string]bool{}
 	for _, m := range mounts {
-		if staged(m.Type, s) {
-			at := path.Join(r.Mountpoint, m.Type)
-			p.mkdir(at)
-			p.add("mount "+m.Type+" aside", Mount, Text(m.Type), Text(at), Text(m.Type), Int(unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), null)
+		if !staged(m.Type, s) || done[m.Type] {
+			continue
 		}
+		done[m.Type] = true
+		p.add("begin "+m.Type, Fsopen, Text(m.Type), Int(unix.FSOPEN_CLOEXEC)).save(rFile)
+		p.add("make "+m.Type, Fsconfig, Result(rFile), Int(unix.FSCONFIG_CMD_CREATE), null, null, Int(0))
+		const attr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+		p.add("mount "+m.Type+" aside", Fsmount, Result(rFile), Int(unix.FSMOUNT_CLOEXEC), Int(attr)).save(aside(m.Type))
+		p.add("close it", Close, Result(rFile))
 	}
 }
 
 func (p *program) unstage(m specs.Mount, o options) {
 	p.mountpoint(m)
-	p.add("clone "+m.Type, OpenTree, Result(rScratch), Text(m.Type), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
+	p.add("clone "+m.Type, OpenTree, Result(aside(m.Type)), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath))).save(rTree)
 	if set, _ := o.attributes(); set != 0 {
 		p.attr("set attributes of "+m.Destination, Result(rTree), 0, set, 0, 0)
 	}
@@ -165,20 +272,25 @@ func recursiveFlag(flags uintptr) int {
 func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error {
 	origin := p.origin
 	if !path.IsAbs(m.Source) {
-		return fmt.Errorf("%s.source: %q is not absolute", origin, m.Source)
+		return fmt.Errorf("%s.source: %q is not absolute, and there is no bundle", origin, clip(m.Source))
 	}
 	if o.data != "" {
 		return fmt.Errorf("%s.options: a bind mount has no option %q", origin, o.data)
 	}
-	if (len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0) && o.idmap == "" {
+	own := len(m.UIDMappings) > 0
+	if own && o.idmap == "" {
 		o.idmap = "idmap"
 	}
-	if o.idmap != "" && !s.user {
-		return fmt.Errorf("%s: an idmapped mount needs a user namespace", origin)
+	if o.idmap != "" && !own && !s.user {
+		return fmt.Errorf("%s.options: %s needs mappings, of the mount or of a user namespace", origin, o.idmap)
 	}
-	open := Open{Name: fmt.Sprintf("mount:%d", i), Kind: Tree, Path: m.Source, NoFollow: o.nofollow, Recursive: o.flags&unix.MS_REC != 0}
+	open := Open{Name: fmt.Sprintf("mount:%d", i), Path: m.Source, NoFollow: o.nofollow, Recursive: o.flags&unix.MS_REC != 0}
 	if o.idmap != "" {
 		open.Idmap, open.IdmapAll = "ns:user", o.idmap == "ridmap"
+	}
+	if own {
+		open.Idmap = fmt.Sprintf("idmap:%d", i)
+		p.open(Open{Name: open.Idmap, Kind: Mapping, UIDs: m.UIDMappings, GIDs: m.GIDMappings})
 	}
 	set, clr := o.attributes()
 	open.Set, open.Clear = normalAtime(set, clr, o.flags&unix.MS_RELATIME != 0)
@@ -195,7 +307,7 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	case Regular:
 		p.file(m.Destination)
 	}
-	tree := p.open(open)
+	tree := p.tree(open)
 	flags := "--bind"
 	if open.Recursive {
 		flags = "--rbind"
@@ -248,7 +360,7 @@ func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) 
 func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, private bool) {
 	if !private {
 		set, _ := o.attributes()
-		tree := p.open(Open{Name: "cgroup:" + dest, Kind: Tree, Path: path.Join(h.Mountpoint, cgroup), Set: set, Propagation: unix.MS_PRIVATE})
+		tree := p.tree(Open{Name: "cgroup:" + dest, Path: path.Join(h.Mountpoint, cgroup), Set: set, Propagation: unix.MS_PRIVATE})
 		p.attach("show cgroup at "+dest, tree)
 		return
 	}

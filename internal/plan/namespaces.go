@@ -3,6 +3,9 @@ package plan
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -13,6 +16,8 @@ type spaces struct {
 	fresh  uintptr // made for it
 	joined []joined
 	user   bool // a user namespace, always joined by descriptor
+	// userPath is that of one that is there already.
+	userPath string
 }
 
 type joined struct {
@@ -66,23 +71,44 @@ func namespacesOf(list []specs.LinuxNamespace) (spaces, error) {
 			return s, fmt.Errorf("%s: no namespace type %q", origin, n.Type)
 		case seen&flag != 0:
 			return s, fmt.Errorf("%s: %s namespace named twice", origin, n.Type)
-		case flag == unix.CLONE_NEWNS && n.Path != "":
-			return s, fmt.Errorf("%s: joining a mount namespace is not implemented: the root file system is made in a new one", origin)
+		case n.Path != "" && !path.IsAbs(n.Path):
+			return s, fmt.Errorf("%s.path: %q is not an absolute path", origin, clip(n.Path))
 		}
 		seen |= flag
 		switch {
 		case flag == unix.CLONE_NEWUSER:
-			s.user = true
+			s.user, s.userPath = true, n.Path
 		case n.Path != "":
 			s.joined = append(s.joined, joined{n.Type, flag, n.Path, origin})
 		default:
 			s.fresh |= flag
 		}
 	}
-	if s.fresh&unix.CLONE_NEWNS == 0 {
-		return s, fmt.Errorf("linux.namespaces: no mount namespace: a container without one is not implemented")
+	if !s.has(unix.CLONE_NEWNS) {
+		return s, fmt.Errorf("linux.namespaces: no mount namespace: a container without one would change the host's root")
+	}
+	if s.user && s.fresh&unix.CLONE_NEWNS == 0 {
+		return s, fmt.Errorf("linux.namespaces: a mount namespace by path does not go together with a user namespace")
 	}
 	return s, nil
+}
+
+// clocks are those that a time namespace shifts (time_namespaces(7)).
+var clocks = []string{"boottime", "monotonic"}
+
+// checkOffsets is for clocks that would not be shifted, or by what no clock shows.
+func checkOffsets(list map[string]specs.LinuxTimeOffset, s spaces) error {
+	for _, clock := range slices.Sorted(maps.Keys(list)) {
+		switch o := list[clock]; {
+		case !slices.Contains(clocks, clock):
+			return fmt.Errorf("linux.timeOffsets: no clock %q can be shifted", clip(clock))
+		case s.fresh&unix.CLONE_NEWTIME == 0:
+			return fmt.Errorf("linux.timeOffsets.%s: there is no new time namespace to shift it in", clock)
+		case o.Nanosecs >= 1e9:
+			return fmt.Errorf("linux.timeOffsets.%s.nanosecs: %d is a second or more", clock, o.Nanosecs)
+		}
+	}
+	return nil
 }
 
 // NamespaceFile is the name of the Open that is the namespace of this type.
@@ -90,31 +116,29 @@ func NamespaceFile(t specs.LinuxNamespaceType) string { return "ns:" + string(t)
 
 // join enters and makes namespaces. Named ones come first, while the child still is the host's root and may enter
 // whatever user namespace they belong to; then the user namespace; then the new ones, which belong to it.
-func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, scratch string, stage func()) uint64 {
+//
+// root is the path of the container's / so far: a descriptor stays in the mount namespace that it was opened in, and is of
+// no use in one that the user namespace owns; the working directory comes along. stage mounts what can be mounted only
+// before the user namespace is joined.
+func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, root string, stage func()) uint64 {
 	for _, j := range s.joined {
+		if j.flag == unix.CLONE_NEWNS {
+			continue // privateView did
+		}
 		p.origin = j.origin
 		ns := p.open(Open{Name: NamespaceFile(j.typ), Kind: Namespace, Path: j.path})
 		p.add(fmt.Sprintf("join %s namespace", j.typ), Setns, ns, Int(j.flag)).sh("# nsenter to", j.path)
 	}
 	p.origin = "linux.namespaces"
-	if s.user {
+	if s.user && !p.unprivileged {
 		stage()
-		// A descriptor stays in the mount namespace that it was opened in; the working directory comes along. Names
-		// are of no use: the user namespace's root may not pass through the host's private directories.
-		if scratch != "" {
-			p.add("enter "+scratch, Chdir, Text(scratch))
-		}
-		p.add("join user namespace", Setns, File("ns:user"), Int(unix.CLONE_NEWUSER))
-		p.becomeRoot()
+		p.add("enter "+root, Chdir, Text(root))
+		p.joinUser()
 		p.add("new mount namespace of the user namespace", Unshare, Int(unix.CLONE_NEWNS))
-		if scratch != "" {
-			const dir = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-			p.add("open "+scratch, Openat, cwd, Text("."), Int(dir)).save(rScratch)
-			p.add("open root", Openat, Result(rScratch), Text("merged"), Int(dir)).save(rDest)
-			// What a user namespace was given is locked and cannot be pivoted to; a bind of it is its own.
-			p.add("clone root", OpenTree, Result(rDest), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath|unix.AT_RECURSIVE))).save(rRoot)
-			p.attach("bind root on itself", Result(rRoot))
-		}
+		p.add("open root", Openat, cwd, Text("."), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
+		// What a user namespace was given is locked and cannot be pivoted to; a bind of it is its own.
+		p.add("clone root", OpenTree, Result(rDest), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath|unix.AT_RECURSIVE))).save(rRoot)
+		p.attach("bind root on itself", Result(rRoot))
 	}
 	for _, n := range []struct {
 		flag uintptr
@@ -130,10 +154,17 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, scrat
 			p.add("new "+n.name+" namespace", Unshare, Int(n.flag)).sh("# unshare --" + n.name)
 		}
 	}
-	for _, clock := range []struct{ key, name string }{{"monotonic", "monotonic"}, {"boottime", "boottime"}} {
-		if o, ok := offsets[clock.key]; ok && s.fresh&unix.CLONE_NEWTIME != 0 {
-			p.origin = "linux.timeOffsets." + clock.key
-			p.write("set "+clock.key+" clock", "/proc/self/timens_offsets", fmt.Sprintf("%s %d %d", clock.name, o.Secs, o.Nanosecs))
+	for _, clock := range clocks {
+		if o, ok := offsets[clock]; ok {
+			p.origin = "linux.timeOffsets." + clock
+			if s.user {
+				// Nobody of a container sees this process yet: it is its child that comes into the PID namespace.
+				p.add("have a /proc/self", Prctl, Int(unix.PR_SET_DUMPABLE), Int(1), Int(0), Int(0), Int(0))
+			}
+			p.write("set "+clock+" clock", "/proc/self/timens_offsets", fmt.Sprintf("%s %d %d", clock, o.Secs, o.Nanosecs))
+			if s.user {
+				p.hide()
+			}
 		}
 	}
 	return p.fork(s)
@@ -166,12 +197,22 @@ func (p *program) inner(flags uint64) {
 	p.add("new session of the second clone", Setsid)
 }
 
+func (p *program) joinUser() {
+	p.add("join user namespace", Setns, File("ns:user"), Int(unix.CLONE_NEWUSER))
+	p.becomeRoot()
+}
+
 // becomeRoot takes the identity of the user namespace's root: the host's root has none in it, and files that it made
 // would belong to nobody.
 func (p *program) becomeRoot() {
 	p.add("be group 0 of the user namespace", Setresgid, Int(0), Int(0), Int(0))
 	p.add("be user 0 of the user namespace", Setresuid, Int(0), Int(0), Int(0))
 	// A change of identity makes a process dumpable anew by fs.suid_dumpable; the host's files are still open.
+	p.hide()
+}
+
+// hide keeps others from looking into this process, and /proc/self from being its own.
+func (p *program) hide() {
 	p.add("hide from the container", Prctl, Int(unix.PR_SET_DUMPABLE), Int(0), Int(0), Int(0), Int(0))
 }
 

@@ -16,8 +16,8 @@ type options struct {
 	idmap       string // "", "idmap" or "ridmap"
 	data        string // what the file system itself reads
 	bind        bool
-	nofollow    bool     // NoFollow
-	unknown     []string // words that are understood and refused
+	nofollow    bool // NoFollow
+	copyUp      bool // tmpcopyup
 }
 
 // NoFollow is the option word of a bind mount whose source is opened without following symbolic links: a container may
@@ -139,7 +139,7 @@ func parseOptions(list []string) options {
 		case NoFollow:
 			o.nofollow = true
 		case "tmpcopyup":
-			o.unknown = append(o.unknown, name)
+			o.copyUp = true
 		case "":
 		default:
 			data = append(data, name)

@@ -31,17 +31,11 @@ func CompilePause(in PauseInput) (*Plan, error) {
 	p := &program{}
 	p.begin(in.Facts, &specs.Process{})
 	p.origin = "sandbox"
-	p.privateView()
-	at, scratch := in.Mountpoint, ""
-	if s.user {
-		scratch, at = in.Mountpoint, in.Mountpoint+"/merged"
-		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(scratch), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0755"))
-		p.mkdir(at)
-	}
-	p.add("mount empty root", Mount, Text("tmpfs"), Text(at), Text("tmpfs"),
+	p.privateView(s, false)
+	p.add("mount empty root", Mount, Text("tmpfs"), Text(in.Mountpoint), Text("tmpfs"),
 		Int(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), Text("nr_blocks=1,nr_inodes=2"))
-	p.openRoot(at)
-	clone := p.join(s, nil, scratch, func() {})
+	p.openRoot(in.Mountpoint)
+	clone := p.join(s, nil, in.Mountpoint, func() {})
 	if s.fresh&unix.CLONE_NEWNET != 0 {
 		p.loopback()
 	}

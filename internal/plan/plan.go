@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,6 +82,13 @@ type Open struct {
 	Propagation  uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; 0 keeps it
 	Idmap        string // name of the Open (a user namespace) whose mapping the clone gets, or ""
 	IdmapAll     bool   // the mapping is for all mounts of the clone
+	Device       uint64 // the device that the file must be, or 0
+
+	// For Mapping: what the user namespace maps.
+	UIDs, GIDs []specs.LinuxIDMapping
+
+	// For Tmpfs: mount data, and the directory below Path whose content is copied into it, resolved inside Path.
+	Data, Copy string
 }
 
 // OpenKind is how an Open is opened.
@@ -91,6 +99,8 @@ const (
 	Given     OpenKind = iota // the caller hands it in
 	Tree                      // open_tree(OPEN_TREE_CLONE)
 	Namespace                 // O_RDONLY of a namespace file, its type checked
+	Mapping                   // a new user namespace, for idmapped mounts
+	Tmpfs                     // a detached tmpfs with a copy of a directory in it
 	Procfs                    // O_PATH of a procfs, seen to be one and its root
 )
 
@@ -194,6 +204,7 @@ var (
 type Facts struct {
 	LastCap  int             // the highest capability of this kernel, from /proc/sys/kernel/cap_last_cap
 	Caps     uint64          // the caller's permitted capabilities; 0 says that they are not known
+	Nested   bool            // the caller is in a user namespace, where no device can be made
 	Labels   Labels          // security modules
 	Kinds    map[string]Kind // of the host's files: bind sources, and masked and read-only paths below /proc and /sys
 	Ignored  uint64          // signals that the parent ignores, bit N-1 for signal N
@@ -245,6 +256,9 @@ type Rootfs struct {
 	Scratch bool `json:"scratch,omitempty"`
 	// Path is a plain directory used instead of an overlay.
 	Path string `json:"path,omitempty"`
+	// Owned says that the files of Path belong to the host's ids of the container's users already: a user namespace needs
+	// no mapping of them, and no Mountpoint.
+	Owned bool `json:"owned,omitempty"`
 	// Mountpoint is an empty directory of the host on which the child mounts the root, in its own namespace only.
 	Mountpoint string `json:"mountpoint,omitempty"`
 }
@@ -256,12 +270,17 @@ type program struct {
 	halts  []Halt
 	origin string
 	warned []string
-	err    error // the first thing that no step can say
+	// unprivileged: the child has no rights on the host, and opens what is the host's as the user namespace's root.
+	unprivileged bool
+	err          error // the first thing that no step can say
 }
 
 // add appends one step and returns it, to be completed by the caller.
 func (p *program) add(name string, call Call, args ...Arg) *Step {
 	for _, a := range args {
+		if a.Kind == TextArg && len(a.S) >= maxText {
+			p.fail(fmt.Errorf("%s: %q… is %d bytes, and the kernel takes %d", p.origin, a.S[:64], len(a.S), maxText-1))
+		}
 		if strings.ContainsRune(a.S, 0) && a.Kind == TextArg || strings.ContainsRune(strings.Join(a.List, ""), 0) {
 			p.fail(fmt.Errorf("%s: %q has a NUL byte in it", p.origin, name))
 		}
@@ -269,6 +288,10 @@ func (p *program) add(name string, call Call, args ...Arg) *Step {
 	p.steps = append(p.steps, Step{Name: name, Origin: p.origin, Call: call, Args: args})
 	return &p.steps[len(p.steps)-1]
 }
+
+// maxText is how long a path, and the data of a mount, may be for the kernel, with the NUL at the end: it would cut
+// mount data short without a word.
+const maxText = 4096
 
 // fail keeps the first error.
 func (p *program) fail(err error) {
@@ -279,8 +302,40 @@ func (p *program) fail(err error) {
 
 func (p *program) open(o Open) Arg {
 	o.Origin = p.origin
+	if len(o.Path) >= maxText {
+		p.fail(fmt.Errorf("%s: the path %q… is %d bytes, and the kernel takes %d", p.origin, o.Path[:64], len(o.Path), maxText-1))
+	}
+	if strings.ContainsRune(o.Path, 0) {
+		p.fail(fmt.Errorf("%s: the path %q has a NUL byte in it", p.origin, clip(o.Path)))
+	}
 	p.opens = append(p.opens, o)
 	return File(o.Name)
+}
+
+// tree is a detached clone of a mount of the host. The parent makes it, whatever the child may still do by then; one
+// that has no rights on the host leaves it to the child, as the root of its user namespace.
+func (p *program) tree(o Open) Arg {
+	if !p.unprivileged {
+		o.Kind = Tree
+		return p.open(o)
+	}
+	how := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if o.Recursive {
+		how |= unix.AT_RECURSIVE
+	}
+	if o.NoFollow || o.Idmap != "" {
+		p.fail(fmt.Errorf("%s: options %s and idmap need privileges on the host", p.origin, NoFollow))
+	}
+	p.add("clone "+o.Path, OpenTree, cwd, Text(o.Path), Int(how)).save(rTree)
+	for _, c := range []struct {
+		flags            int
+		set, clr, spread uint64
+	}{{unix.AT_RECURSIVE, 0, 0, o.Propagation}, {0, o.Set, o.Clear, 0}, {unix.AT_RECURSIVE, o.RSet, o.RClear, 0}} {
+		if c.set|c.clr|c.spread != 0 {
+			p.attr("change "+o.Path, Result(rTree), c.flags, c.set, c.clr, c.spread)
+		}
+	}
+	return Result(rTree)
 }
 
 // on says that errno is no failure: skip steps are left out instead.

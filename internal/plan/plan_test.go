@@ -130,7 +130,7 @@ func TestOptions(t *testing.T) {
 		{"rro,rnosuid", options{rset: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}},
 		{"rro,rrw", options{rclr: unix.MOUNT_ATTR_RDONLY}},
 		{"ridmap,bind", options{flags: unix.MS_BIND, idmap: "ridmap", bind: true}},
-		{"tmpcopyup", options{unknown: []string{"tmpcopyup"}}},
+		{"tmpcopyup", options{copyUp: true}},
 	} {
 		var list []string
 		if c.words != "" {
@@ -197,6 +197,18 @@ func TestCommonDir(t *testing.T) {
 	}
 }
 
+func ids(container, host, size uint32) []specs.LinuxIDMapping {
+	return []specs.LinuxIDMapping{{ContainerID: container, HostID: host, Size: size}}
+}
+
+// mappings gives a spec a user namespace with these.
+func mappings(list []specs.LinuxIDMapping) func(*specs.Spec) {
+	return func(s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		s.Linux.UIDMappings, s.Linux.GIDMappings = list, list
+	}
+}
+
 func of[T any](v T) *T { return &v }
 
 func TestCPUs(t *testing.T) {
@@ -253,7 +265,62 @@ func TestRefused(t *testing.T) {
 		{"linux: missing", func(s *specs.Spec) { s.Linux = nil }},
 		{"named twice", func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) }},
 		{"no namespace type", func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "x" }},
-		{"not absolute", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "x", Type: "tmpfs"}} }},
+		{"mounts[0].source: \"x\" is not absolute", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x", Source: "x", Type: "bind"}} }},
+		{"mounts[0].destination: missing", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "tmpfs"}} }},
+		{"mounts[0].destination: / is", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/.", Type: "tmpfs"}} }},
+		{"mounts[0].type: missing", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x"}} }},
+		{"tmpcopyup is for a tmpfs", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "proc", Options: []string{"tmpcopyup"}}}
+		}},
+		{"tmpcopyup needs a plain directory", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "tmpfs", Options: []string{"tmpcopyup"}}}
+		}},
+		{"uidMappings and gidMappings go together", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "bind", Source: "/srv/data", UIDMappings: ids(0, 1, 1)}}
+		}},
+		{"only a bind mount can map", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "tmpfs", Options: []string{"ridmap"}}}
+		}},
+		{"idmap needs mappings", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/srv/data", Options: []string{"bind", "idmap"}}}
+		}},
+		{"mounts[0].gidMappings[0].size: 0", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "bind", Source: "/srv/data", UIDMappings: ids(0, 1, 1), GIDMappings: ids(0, 1, 0)}}
+		}},
+		{"and the kernel takes 4095", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Type: "tmpfs", Options: []string{"size=" + strings.Repeat("1", 70000)}}}
+		}},
+		{"and the kernel takes 4095", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/" + strings.Repeat("x", 70000)})
+		}},
+		{`linux.namespaces[1].path: "x" is not`, func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "x"})
+		}},
+		{"there is no user namespace to map", func(s *specs.Spec) { s.Linux.UIDMappings = ids(0, 1, 1) }},
+		{"linux.uidMappings: 341 ranges", mappings(make([]specs.LinuxIDMapping, 341))},
+		{"linux.uidMappings[1]: ids of it are in [0]", mappings(append(ids(0, 100, 10), ids(5, 200, 10)...))},
+		{"linux.uidMappings[1]: ids of it are in [0]", mappings(append(ids(0, 100, 10), ids(50, 109, 10)...))},
+		{"linux.uidMappings[0]: 4294967295 ids from 0 and 1 go", mappings(ids(0, 1, 1<<32-1))},
+		{"id 0 is not mapped", mappings(ids(1, 100, 10))},
+		{"process.user.uid: 7 is not in", func(s *specs.Spec) { mappings(ids(0, 100, 5))(s); s.Process.User.UID = 7 }},
+		{"process.user.additionalGids[0]: 9 is not in", func(s *specs.Spec) { mappings(ids(0, 100, 5))(s); s.Process.User.AdditionalGids = []uint32{9} }},
+		{"linux.timeOffsets.boottime: there is no new time", func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}} }},
+		{`linux.timeOffsets: no clock "realtime"`, func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"realtime": {Secs: 1}} }},
+		{"linux.timeOffsets.monotonic.nanosecs: 1000000000", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Nanosecs: 1e9}}
+		}},
+		{"linux.memoryPolicy: not implemented", func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} }},
+		{"linux.intelRdt: not implemented", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }},
+		{"linux.netDevices: not implemented", func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
+		{"linux.devices[0].major: -1 is not", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: -1}} }},
+		{"linux.devices[0].minor: 1048576 is not", func(s *specs.Spec) {
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Minor: 1 << 20}}
+		}},
+		{`linux.devices[0].path: "/dev/../x"`, func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/../x", Type: "c"}} }},
+		{"linux.devices[0]: its owner", func(s *specs.Spec) {
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", GID: of(uint32(1<<32 - 1))}}
+		}},
 		{"has a ..", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/x/../../y", Type: "tmpfs"}} }},
 		{"/proc cannot be a tmpfs", func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/proc", Type: "tmpfs"}} }},
 		{"no propagation", func(s *specs.Spec) { s.Linux.RootfsPropagation = "sideways" }},

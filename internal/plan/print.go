@@ -31,6 +31,12 @@ func (p *Plan) String() string {
 		if o.Idmap != "" {
 			fmt.Fprintf(&b, " idmap=%s", o.Idmap)
 		}
+		if o.Kind == Mapping {
+			fmt.Fprintf(&b, " uids=%v gids=%v", o.UIDs, o.GIDs)
+		}
+		if o.Kind == Tmpfs {
+			fmt.Fprintf(&b, " data=%q copy=%s", o.Data, o.Copy)
+		}
 		from(&b, o.Origin)
 	}
 	fmt.Fprintf(&b, "clone flags=%#x", p.Clone)
@@ -135,6 +141,10 @@ func (k OpenKind) String() string {
 		return "tree"
 	case Namespace:
 		return "namespace"
+	case Mapping:
+		return "mapping"
+	case Tmpfs:
+		return "tmpfs"
 	case Procfs:
 		return "procfs"
 	}

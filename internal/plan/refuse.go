@@ -21,6 +21,7 @@ func refuse(spec *specs.Spec) error {
 		asked bool
 	}{
 		{"linux.intelRdt", spec.Linux.IntelRdt != nil},
+		{"linux.memoryPolicy", spec.Linux.MemoryPolicy != nil},
 		{"linux.netDevices", len(spec.Linux.NetDevices) > 0},
 		{"linux.seccomp.listenerPath", spec.Linux.Seccomp != nil && spec.Linux.Seccomp.ListenerPath != ""},
 	} {

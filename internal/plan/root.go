@@ -8,9 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// privateView gives the child a mount namespace of its own, from which nothing comes back to the host.
-func (p *program) privateView() {
+// privateView gives the child a mount namespace of its own, from which nothing comes back to the host. With slave, what
+// the host mounts below the root still comes in. One that is joined is somebody else's: it is taken as it is, and gets
+// a new root.
+func (p *program) privateView(s spaces, slave bool) {
+	for _, j := range s.joined {
+		if j.flag == unix.CLONE_NEWNS {
+			p.origin = j.origin
+			ns := p.open(Open{Name: NamespaceFile(j.typ), Kind: Namespace, Path: j.path})
+			p.add("join mount namespace", Setns, ns, Int(j.flag)).sh("# nsenter to", j.path)
+			p.origin = "linux.namespaces"
+			p.add("let mounts out no more", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_SLAVE), null)
+			return
+		}
+	}
 	p.add("new mount namespace", Unshare, Int(unix.CLONE_NEWNS)).sh("# unshare --mount")
+	if slave {
+		p.add("make mounts slaves", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_SLAVE), null).sh("mount --make-rslave /")
+		return
+	}
 	p.add("make mounts private", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_PRIVATE), null).
 		sh("mount --make-rprivate /")
 }
@@ -20,20 +36,24 @@ type owner struct{ uid, gid uint32 }
 
 // root mounts the container's / on r.Mountpoint (or on r.Path itself) and keeps it in rRoot. With mapped, the lower
 // layers are clones whose owners are mapped by the user namespace "ns:user": an overlay itself cannot be (EINVAL). The
-// upper one is the container's alone: it holds the host's ids, and its top belongs to owner.
-func (p *program) root(r Rootfs, mapped bool, owner owner) error {
+// upper one is the container's alone: it holds the host's ids, and its top belongs to owner. It returns where it is.
+func (p *program) root(r Rootfs, mapped bool, owner owner, slave bool) (string, error) {
 	p.origin = "root"
+	mapped = mapped && !r.Owned
 	if r.Path == "" && len(r.Lower) == 0 {
-		return fmt.Errorf("root: no directory and no layers")
+		return "", fmt.Errorf("root.path: no directory and no layers")
+	}
+	if path.Clean(r.Path) == "/" {
+		return "", fmt.Errorf("root.path: / is the host's own root; name another directory, or a bind of / in one")
 	}
 	if r.Mountpoint == "" && (r.Path == "" || mapped) {
-		return fmt.Errorf("root: no mount point for it")
+		return "", fmt.Errorf("root: no mount point for it")
 	}
 	at := r.Mountpoint
 	if r.Path != "" && !mapped {
 		at = r.Path
 	}
-	many := r.Path == "" && !mapped && len(overlayData(r.Lower, r.Upper, r.Work)) >= maxData
+	many := r.Path == "" && !mapped && len(overlayData(r.Lower, r.Upper, r.Work)) >= maxText
 	if r.Scratch || mapped || many {
 		at = path.Join(r.Mountpoint, "merged")
 		p.add("mount scratch tmpfs", Mount, Text("tmpfs"), Text(r.Mountpoint), Text("tmpfs"), Int(unix.MS_NODEV), Text("mode=0755")).
@@ -41,11 +61,14 @@ func (p *program) root(r Rootfs, mapped bool, owner owner) error {
 		p.mkdir(at)
 	}
 	if r.Path != "" {
-		p.open(Open{Name: "root", Kind: Tree, Path: r.Path, Recursive: true, Propagation: unix.MS_PRIVATE, Idmap: idmapOf(mapped)})
-		p.add("mount root file system", MoveMount, File("root"), empty, cwd, Text(at), Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).
+		tree := Open{Name: "root", Path: r.Path, Recursive: true, Propagation: unix.MS_PRIVATE, Idmap: idmapOf(mapped)}
+		if slave {
+			tree.Propagation = unix.MS_SLAVE
+		}
+		p.add("mount root file system", MoveMount, p.tree(tree), empty, cwd, Text(at), Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).
 			sh("mount --rbind", quote(r.Path), quote(at))
 		p.openRoot(at)
-		return nil
+		return at, nil
 	}
 	lower, upper, work := r.Lower, r.Upper, r.Work
 	switch {
@@ -64,7 +87,7 @@ func (p *program) root(r Rootfs, mapped bool, owner owner) error {
 	}
 	p.overlay(lower, upper, work, at)
 	p.openRoot(at)
-	return nil
+	return at, nil
 }
 
 func idmapOf(mapped bool) string {
@@ -105,15 +128,12 @@ func (p *program) overlay(lower []string, upper, work, at string) {
 	common := commonDir(lower)
 	p.add("enter the layers' directory", Chdir, Text(common)).sh("cd", quote(common))
 	data := overlayData(lower, upper, work)
-	if len(data) >= maxData {
+	if len(data) >= maxText {
 		p.fail(fmt.Errorf("root: %d layers are more than one mount takes", len(lower)))
 	}
 	p.add("mount root file system", Mount, Text("overlay"), Text(at), Text("overlay"), Int(0), Text(data)).
 		sh("mount -t overlay -o", quote(data), "overlay", quote(at))
 }
-
-// maxData is how much data mount(2) takes: a page, with the NUL at its end.
-const maxData = 4096
 
 // overlayData is what an overlay of these directories is mounted with, from the directory that they have in common.
 func overlayData(lower []string, upper, work string) string {

@@ -2,6 +2,7 @@
 echo $$ > cgroup 0/tasks  # linux.cgroupsPath
 echo $$ > cgroup 1/tasks  # linux.cgroupsPath
 echo system_u:system_r:container_t:s0:c1,c2 > /proc/self/attr/keycreate  # process.selinuxLabel
+echo system_u:system_r:container_t:s0:c1,c2 > /proc/self/attr/exec  # process.selinuxLabel
 # unshare --mount  # linux.namespaces
 mount --make-rprivate /  # linux.namespaces
 mount --rbind /srv/rootfs /srv/rootfs  # root
@@ -21,7 +22,6 @@ ln -s /proc/self/fd/1 ./dev/stdout  # linux.devices
 ln -s /proc/self/fd/2 ./dev/stderr  # linux.devices
 ln -s /proc/kcore ./dev/core  # linux.devices
 ln -s pts/ptmx ./dev/ptmx  # linux.devices
-echo system_u:system_r:container_t:s0:c1,c2 > /proc/self/attr/exec  # process.selinuxLabel
 pivot_root . .  # root
 umount -l .  # root
 cd /  # root

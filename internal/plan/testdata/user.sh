@@ -8,7 +8,6 @@ mkdir /run/root/l1  # root
 cd /run/root/  # root
 mount -t overlay -o lowerdir=l0:l1,upperdir=/var/lib/rw/0/upper,workdir=/var/lib/rw/0/work overlay /run/root/merged  # root
 # nsenter to /proc/42/ns/net  # linux.namespaces[7]
-mkdir /run/root/sysfs  # linux.namespaces
 # unshare --uts  # linux.namespaces
 # unshare --ipc  # linux.namespaces
 # unshare --cgroup  # linux.namespaces
