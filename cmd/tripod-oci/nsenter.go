@@ -1,8 +1,14 @@
 package main
 
-import "tripod/internal/nsenter"
+import (
+	"os"
 
-// enter is nsenter(1).
+	"tripod/internal/nsenter"
+	"tripod/internal/owner"
+)
+
+// enter is nsenter(1), which knows the containers of this host by name.
 func enter(args []string) int {
-	return nsenter.Command(args, nsenter.Config{Version: version})
+	host := owner.Host{RunRoot: os.Getenv("TRIPOD_RUN_ROOT")}
+	return nsenter.Command(args, nsenter.Config{Find: host.Find, Version: version})
 }

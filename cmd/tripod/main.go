@@ -20,6 +20,7 @@ const exitTool = 125
 
 // app is what every verb is given: where tripod keeps its things, and whom it talks to.
 type app struct {
+	args          []string // behind the name of the program
 	root, runRoot string
 	logLevel      string
 	in            *os.File
@@ -59,6 +60,7 @@ func main() {
 
 // main runs one command line and returns the exit code.
 func (a *app) main(args []string) int {
+	a.args = args
 	root := newRoot(a)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())

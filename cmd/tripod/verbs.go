@@ -17,6 +17,7 @@ func verbs(a *app) []*cobra.Command {
 		newInspect(a),
 		newStats(a),
 		newCp(a),
+		newNsenter(a),
 		newImageCommand(a),
 		newExplain(a),
 		newWhy(a),

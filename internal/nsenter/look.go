@@ -13,14 +13,8 @@ import (
 
 	"tripod/internal/birth"
 	"tripod/internal/ns"
+	"tripod/internal/owner"
 )
-
-// Target is a process whose namespaces are wanted.
-type Target struct {
-	PID   int
-	Inode uint64 // of its pidfd (pidfs, Linux 6.9); 0 when any process of this PID will do
-	Start uint64 // when it began, in clock ticks since boot; 0 when it is not known
-}
 
 // view is what is held of the target and the caller: descriptors, and what they told.
 type view struct {
@@ -56,7 +50,7 @@ func (p *process) close() {
 }
 
 // hold takes hold of the target. A process that is not there is told by what is opened of it.
-func hold(t Target) (*process, error) {
+func hold(t owner.Target) (*process, error) {
 	p := &process{pid: t.PID, dir: -1, pidfd: -1}
 	var err error
 	if p.pidfd, err = unix.PidfdOpen(t.PID, 0); err != nil {
@@ -147,7 +141,7 @@ func (p *process) read(name string, limit int64) (string, error) {
 }
 
 // look opens what the options want, and reads what a Joining depends on.
-func look(o Options, t Target) (_ *view, err error) {
+func look(o Options, t owner.Target) (_ *view, err error) {
 	v := &view{given: map[string]int{}}
 	defer func() {
 		if err != nil {

@@ -16,10 +16,11 @@ import (
 
 // Options are the words of the command line. The zero value asks for nothing.
 type Options struct {
-	Target string              // -t as it was written: PID, PID:INODE or a name; "" without
-	All    bool                // -a: every namespace of the target
-	Spaces [ns.NumTypes]Choice // -m -u -i -n -p -C -U -T
-	Socket int                 // -N: a socket of the target's whose network namespace is wanted; -1 without
+	Target  string              // -t as it was written: PID, PID:INODE or a name; "" without
+	Operand bool                // it was the first operand, not an option's value
+	All     bool                // -a: every namespace of the target
+	Spaces  [ns.NumTypes]Choice // -m -u -i -n -p -C -U -T
+	Socket  int                 // -N: a socket of the target's whose network namespace is wanted; -1 without
 
 	UserParent  bool // --user-parent: the parent of the user namespace that would be joined
 	UID, GID    ID   // -S, -G

@@ -98,7 +98,7 @@ func Parse(args []string) (Options, error) {
 			return o, err
 		}
 		rest = more
-		o.Target = name
+		o.Target, o.Operand = name, true
 		o.All = o.All || o.asksNothing()
 	}
 	o.Args = rest

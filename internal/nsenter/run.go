@@ -8,18 +8,20 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/birth"
 	"tripod/internal/ns"
+	"tripod/internal/owner"
 	"tripod/internal/plan"
 )
 
 // Config is what Run is told beside the options.
 type Config struct {
 	// Find is the process that a name means; nil when only PIDs are understood.
-	Find    func(name string) (Target, error)
+	Find    func(name string) (owner.Target, error)
 	Version string
 }
 
@@ -107,18 +109,27 @@ func (v *view) remove() {
 }
 
 // find is the process that -t means.
-func find(o Options, cfg Config) (Target, error) {
+func find(o Options, cfg Config) (owner.Target, error) {
 	if o.Target == "" {
-		return Target{}, nil
+		return owner.Target{}, nil
 	}
 	t, ok := parsePID(o.Target)
 	if ok {
 		return t, nil
 	}
-	if cfg.Find == nil {
-		return t, wrong("failed to parse pid: '%s'", o.Target)
+	said := fmt.Sprintf("failed to parse pid: '%s'", printable(o.Target))
+	if o.Operand {
+		said = "no namespace specified"
 	}
-	return cfg.Find(o.Target)
+	if cfg.Find == nil {
+		return t, wrong("%s", said)
+	}
+	t, err := cfg.Find(o.Target)
+	if errors.Is(err, owner.ErrNotFound) && !strings.Contains(o.Target, "/") {
+		// A word that nsenter(1) would not have understood either.
+		err = &Error{Text: said, hint: err.Error()}
+	}
+	return t, err
 }
 
 // run has the program as a child, and ends as it does.

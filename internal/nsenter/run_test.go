@@ -135,7 +135,7 @@ func TestAgainstDebian(t *testing.T) {
 	if err := os.WriteFile(script, []byte("echo script $0 $1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	const look = "for n in mnt net ipc user pid uts cgroup time; do readlink /proc/self/ns/$n; done; pwd; id; echo $A; umask; ls -i -d /; ulimit -n; cat /proc/self/status | grep -E 'Cap|Sig|Groups|NoNew'"
+	const look = "for n in mnt net ipc user pid uts cgroup time; do readlink /proc/self/ns/$n; done; pwd; id; echo $A; umask; ls -i -d /; ulimit -n; cat /proc/self/status | grep -E 'Cap|Sig[BIC]|Groups|NoNew'"
 	for _, args := range [][]string{
 		{"-t", all, "-a", "sh", "-c", look},
 		{"-t", all, "-m", "sh", "-c", look},
