@@ -33,6 +33,7 @@ var floors = [][]string{
 		"internal/capture/pcapng",
 	},
 	1: {
+		"internal/capture",
 		"internal/cgroup",
 		"internal/registry",
 		"internal/manifest",
@@ -76,10 +77,12 @@ var outside = []string{".", "e2e", "bench", "tools"}
 var only = map[string][]string{
 	"unsafe": {
 		"internal/birth",
+		"internal/capture",
 		"internal/cgroup",
 		"internal/keeper",
 	},
 	"golang.org/x/sys/unix": {
+		"internal/capture",
 		"internal/capture/filter",
 		"internal/ns",
 		"internal/nsenter",
