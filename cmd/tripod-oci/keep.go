@@ -7,7 +7,7 @@ import (
 )
 
 // keep is the parent of one Pod's containers until the Pod has finished. Others start it; its arguments are theirs.
-func keep(_ string, args []string) (int, error) {
+func keep(_ *globals, args []string) (int, error) {
 	if len(args) != 1 {
 		return 0, errors.New("usage: tripod-oci keep DIR")
 	}

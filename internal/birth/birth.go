@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -82,12 +83,20 @@ var ErrDied = errors.New("killed before it could start: is the memory limit too 
 // Start opens what p asks for, clones the child and lets it go to its gate, or to execve if p has no gate. given has
 // the descriptors of p's Given files and of stdin, stdout and stderr; they stay the caller's. The caller must call
 // Ready or Abort.
-func Start(p *plan.Plan, given map[string]int) (*Child, error) {
+func Start(p *plan.Plan, given map[string]int) (*Child, error) { return StartLatched(p, given, nil) }
+
+// StartLatched is Start for a child that may outlive this process: behind its gate it waits at the latch, which others
+// lift. A nil latch is none.
+func StartLatched(p *plan.Plan, given map[string]int, latch *Latch) (*Child, error) {
 	fds := make(map[string]int, len(given)+len(p.Opens)+2)
 	var names []string
 	for name, fd := range given {
 		fds[name] = fd
 		names = append(names, name)
+	}
+	if latch != nil {
+		fds[plan.Latch] = latch.wait
+		names = append(names, plan.Latch)
 	}
 	if err := p.Verify(append(names, plan.Status, plan.Gate)...); err != nil {
 		return nil, err
@@ -109,10 +118,10 @@ func Start(p *plan.Plan, given map[string]int) (*Child, error) {
 		own = append(own, fd)
 		fds[o.Name] = fd
 	}
-	return start(p, fds, &own)
+	return start(p, fds, latch, &own)
 }
 
-func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
+func start(p *plan.Plan, fds map[string]int, latch *Latch, own *[]int) (_ *Child, err error) {
 	c := &Child{Pid: -1, PidFD: -1, plan: p, status: -1, gate: -1}
 	defer func() {
 		if err != nil {
@@ -120,7 +129,10 @@ func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
 		}
 	}()
 	var status, gate [2]int
-	if err := unix.Pipe2(status[:], unix.O_CLOEXEC); err != nil {
+	if latch != nil {
+		status = latch.status
+		latch.status = [2]int{-1, -1}
+	} else if err := unix.Pipe2(status[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("cannot make status pipe: %w", err)
 	}
 	c.status = status[0]
@@ -147,14 +159,20 @@ func start(p *plan.Plan, fds map[string]int, own *[]int) (_ *Child, err error) {
 	return c, nil
 }
 
-// lift moves descriptors away from the numbers that the plan gives a meaning: 0, 1, 2, the first ones that it closes by
-// range, and the console's.
+// lift moves descriptors away from the numbers that the plan gives a meaning: 0, 1, 2, those that the process gets beside
+// them, the first ones that it closes by range, and the console's.
 func lift(fds map[string]int, own *[]int) error {
+	low := 3
+	for name := range fds {
+		if strings.HasPrefix(name, "extra:") {
+			low++
+		}
+	}
 	for name, fd := range fds {
-		if fd > 3 && fd != plan.ConsoleFD {
+		if fd > low && fd != plan.ConsoleFD {
 			continue
 		}
-		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 4)
+		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, low+1)
 		if err == nil && up == plan.ConsoleFD {
 			*own = append(*own, up)
 			up, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, plan.ConsoleFD+1)

@@ -119,6 +119,19 @@ func Open(h Host, path string) *Group {
 // Path returns the group's path below each mount point.
 func (g *Group) Path() string { return g.path }
 
+// Below is a cgroup below g. It touches nothing.
+func (g *Group) Below(path string) (*Group, error) {
+	if err := CheckPath(path); err != nil {
+		return nil, err
+	}
+	return Open(g.host, g.path+"/"+path), nil
+}
+
+// Exists says whether the group is there, in whichever hierarchy.
+func (g *Group) Exists() bool {
+	return slices.ContainsFunc(g.host.Hierarchies, func(y Hierarchy) bool { return unix.Access(g.Dir(y), unix.F_OK) == nil })
+}
+
 // Dir returns the group's directory in one hierarchy.
 func (g *Group) Dir(y Hierarchy) string { return y.Mountpoint + "/" + g.path }
 

@@ -127,7 +127,8 @@ func (g *Group) Kill() error {
 		if dying--; dying >= 0 {
 			return false, nil
 		}
-		return false, g.killListed()
+		_, err = g.signalListed(unix.SIGKILL)
+		return false, err
 	})
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: %s", ErrPopulated, listed(pids))
@@ -138,10 +139,19 @@ func (g *Group) Kill() error {
 	return nil
 }
 
-// killListed sends SIGKILL to what is in the group now. Each process is taken by a pidfd that was opened before it
+// Signal sends a signal to every process in the group and below it, and returns to how many.
+func (g *Group) Signal(sig unix.Signal) (int, error) {
+	n, err := g.signalListed(sig)
+	if err != nil {
+		return n, fmt.Errorf("cannot signal cgroup %s: %w", g.path, err)
+	}
+	return n, nil
+}
+
+// signalListed sends a signal to what is in the group now, and returns to how many. Each process is taken by a pidfd that was opened before it
 // was seen in the list a second time, so a recycled PID is never hit.
-func (g *Group) killListed() error {
-	if y, ok := g.host.v1("freezer"); ok {
+func (g *Group) signalListed(sig unix.Signal) (n int, err error) {
+	if y, ok := g.host.v1("freezer"); ok && sig == unix.SIGKILL {
 		// Freezing only stops forks: a process that cannot freeze now is killed all the same.
 		state := g.Dir(y) + "/freezer.state"
 		_ = writeFile(state, "FROZEN")
@@ -149,7 +159,7 @@ func (g *Group) killListed() error {
 	}
 	first, err := g.Procs()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	fds := make(map[int]int, len(first))
 	defer func() {
@@ -164,16 +174,20 @@ func (g *Group) killListed() error {
 	}
 	second, err := g.Procs()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, pid := range second {
 		if fd, ok := fds[pid]; ok {
-			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("kill process %d: %w", pid, err)
+			err := unix.PidfdSendSignal(fd, sig, nil, 0)
+			switch {
+			case err == nil:
+				n++
+			case !errors.Is(err, unix.ESRCH):
+				return n, fmt.Errorf("signal process %d: %w", pid, err)
 			}
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // Freeze stops every process in the group and below it, or lets them run again, and returns when that is so.
@@ -265,6 +279,19 @@ func (g *Group) Frozen() (bool, error) {
 		return strings.TrimSpace(text) == "1", nil
 	}
 	return false, nil
+}
+
+// FreezerFile is the file that begins with 1 while Freeze(true) is in force on the group itself, "" where there is none.
+func (g *Group) FreezerFile() string {
+	if y, ok := g.host.unified(); ok {
+		if file := g.Dir(y) + "/cgroup.freeze"; unix.Access(file, unix.F_OK) == nil {
+			return file
+		}
+	}
+	if y, ok := g.host.v1("freezer"); ok {
+		return g.Dir(y) + "/freezer.self_freezing"
+	}
+	return ""
 }
 
 // eventually calls done with growing pauses, 50 µs to 20 ms, until it is true, fails, or patience ends.

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -38,12 +37,18 @@ type Config struct {
 	// OwnStdio says which of them are the caller's own pipes: they are given to the container's user, so that it can
 	// open /dev/stdout anew. Never so for a file that others use, such as /dev/null.
 	OwnStdio [3]bool
+	// Extra are at most MaxExtra descriptors that the process gets from 3 on.
+	Extra []*os.File
+	// KeepKeyring leaves the container in the caller's session keyring.
+	KeepKeyring bool
 	// Bundle is the directory that the spec is from, "" for none: hooks are told of it.
 	Bundle string
 	// Warn, if any, is told what is to be logged and ends nothing.
 	Warn func(error)
 	// Trace, if any, is told how long each step of the birth took (see plan.Plan).
 	Trace func(step int, name string, took time.Duration)
+
+	latch *birth.Latch
 }
 
 // Container is a created container. Its methods are for one goroutine.
@@ -57,6 +62,8 @@ type Container struct {
 	spec  *specs.Spec
 	host  Host
 	child *birth.Child
+	latch *birth.Latch // where child will wait
+	dir   *Dir         // of a loaded container
 
 	hooked  bool // hooks were begun: those of the end are due
 	deleted bool
@@ -103,6 +110,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	defer given.close()
 	facts := cfg.Host.facts(cfg.Spec, cfg.Bundle)
 	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
+	facts.Extra, facts.Keyring = given.extra(cfg.Extra), cfg.KeepKeyring
 	if c.Group, err = group(cfg); err != nil {
 		return nil, err
 	}
@@ -119,13 +127,13 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
 		return nil, fmt.Errorf("root.path: %s is no directory, or a symbolic link to one", r)
 	}
-	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Bundle: cfg.Bundle, Unprivileged: cfg.Host.Unprivileged(), Gated: gated})
+	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Bundle: cfg.Bundle, Unprivileged: cfg.Host.Unprivileged(), Gated: gated, Latched: cfg.latch != nil})
 	if err != nil {
 		return nil, err
 	}
 	p.Trace = cfg.Trace
 	c.warn(p.Warnings)
-	if c.child, err = birth.Start(p, given.fds); err != nil {
+	if c.child, err = birth.StartLatched(p, given.fds, cfg.latch); err != nil {
 		return nil, err
 	}
 	if err := c.halts(p.Halts); err != nil {
@@ -187,6 +195,9 @@ func (c *Container) undo() {
 // process is gone, and the error is a *birth.StepError or a hook's; ExitCode has the exit code for it. The process is
 // to be waited for after a poststart hook's error, as after every success.
 func (c *Container) Start() error {
+	if c.child == nil && c.dir != nil {
+		return c.lift()
+	}
 	if c.child == nil {
 		return fmt.Errorf("cannot start container %s: %w", c.ID, ErrStarted)
 	}
@@ -212,17 +223,26 @@ type ExecConfig struct {
 	Path     string      // of its program, instead of what Process.Args[0] names; or ""
 	Stdio    [3]*os.File // nil is /dev/null
 	OwnStdio [3]bool
+	Extra    []*os.File // at most MaxExtra descriptors that the process gets from 3 on
+	Cgroup   string     // one below the container's, which is there; "" is the container's own
 	// Unconfined leaves the container's seccomp filter out.
 	Unconfined bool
 }
 
 // Exec runs a further process in the running container c: in all of its namespaces and its cgroup. The process is the
 // caller's child, to be waited for before the container's init, or the PID namespace never ends.
-func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
+func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	given := newFiles()
 	defer given.close()
 	facts := plan.Facts{LastCap: c.host.LastCap, Ignored: c.host.Ignored, NoFile: c.host.NoFile, ChownStd: own(cfg.Stdio, cfg.OwnStdio)}
-	if err := given.cgroup(c.Group, &facts); err != nil {
+	facts.Extra = given.extra(cfg.Extra)
+	group := c.Group
+	if group != nil && cfg.Cgroup != "" {
+		if group, err = group.Below(cfg.Cgroup); err != nil {
+			return nil, err
+		}
+	}
+	if err := given.cgroup(group, &facts); err != nil {
 		return nil, err
 	}
 	if err := given.stdio(cfg.Stdio); err != nil {
@@ -363,61 +383,4 @@ func (c *Container) ungroup() error {
 		return err
 	}
 	return c.Group.Remove()
-}
-
-// Exit is how a process ended.
-type Exit struct {
-	Code   int         // its exit code, or 128 plus the signal
-	Signal unix.Signal // that ended it, or 0
-}
-
-// Wait waits for the process, a child of the caller.
-func (p *Process) Wait() (Exit, error) {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return Exit{}, fmt.Errorf("cannot wait for process %d: %w", p.Pid, err)
-		}
-		return ExitOf(ws), nil
-	}
-}
-
-// ExitOf reads a wait status.
-func ExitOf(ws unix.WaitStatus) Exit {
-	if ws.Signaled() {
-		return Exit{Code: 128 + int(ws.Signal()), Signal: ws.Signal()}
-	}
-	return Exit{Code: ws.ExitStatus()}
-}
-
-// The exit codes of a container that could not be started, as docker has them.
-const (
-	ExitTool         = 125 // the runtime could not
-	ExitCannotInvoke = 126 // the command is there and cannot be executed
-	ExitNotFound     = 127 // there is no such command
-)
-
-// ExitCode is the exit code that tells an error of Start or Exec.
-func ExitCode(err error) int {
-	var step *birth.StepError
-	if !errors.As(err, &step) || step.Call != plan.Execve {
-		return ExitTool
-	}
-	if errors.Is(step.Errno, unix.ENOENT) || errors.Is(step.Errno, unix.ENOTDIR) {
-		return ExitNotFound
-	}
-	return ExitCannotInvoke
-}
-
-// CheckID refuses a name that cannot be a container's: it becomes part of paths and of log lines.
-func CheckID(id string) error {
-	if id == "" || len(id) > 1024 || id == "." || id == ".." ||
-		strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.") != "" {
-		return fmt.Errorf("cannot name a container %q: letters, digits and _ + - . only", id)
-	}
-	return nil
 }

@@ -78,6 +78,17 @@ func (f *files) namespaces(cfg Config) error {
 	return nil
 }
 
+// MaxExtra is how many descriptors a process can get beside the standard ones.
+const MaxExtra = plan.ConsoleFD - 8
+
+// extra hands in descriptors for the process itself, and returns how many.
+func (f *files) extra(list []*os.File) int {
+	for i, file := range list {
+		f.fds[fmt.Sprint("extra:", i)] = int(file.Fd())
+	}
+	return len(list)
+}
+
 // own says which of the standard streams go to the container's user: never the host's /dev/null (CVE-2026-88265).
 func own(list [3]*os.File, asked [3]bool) [3]bool {
 	for i, f := range list {

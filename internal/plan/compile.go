@@ -21,6 +21,8 @@ type Input struct {
 	Unprivileged bool
 	// Gated makes the child tell that it is ready, and wait at the gate, before it becomes the container's program.
 	Gated bool
+	// Latched makes it wait behind the gate once more, at the Given file Latch, for somebody who is not its parent.
+	Latched bool
 }
 
 // Compile turns a spec into the Plan of a container's first process. What it does not implement, or what makes no
@@ -67,7 +69,10 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if in.Gated {
 		p.gate()
 	}
-	p.forget()
+	if in.Latched {
+		p.latch()
+	}
+	p.forget(in.Facts.Extra)
 	if err := p.process(spec.Process, "", filter, in.Facts, func() {}); err != nil {
 		return nil, err
 	}
@@ -210,7 +215,9 @@ func (p *program) begin(f Facts, proc *specs.Process) {
 	}
 	p.origin = ""
 	p.keyLabel(proc.SelinuxLabel)
-	p.add("new session keyring", Keyctl, Int(unix.KEYCTL_JOIN_SESSION_KEYRING), null).on(unix.ENOSYS, 0).on(unix.EDQUOT, 0)
+	if !f.Keyring {
+		p.add("new session keyring", Keyctl, Int(unix.KEYCTL_JOIN_SESSION_KEYRING), null).on(unix.ENOSYS, 0).on(unix.EDQUOT, 0)
+	}
 	p.add("umask 0", Umask, Int(0))
 }
 
@@ -329,6 +336,15 @@ func (p *program) halt(h Halt) {
 	p.add("end: nobody gave it", ExitGroup, Int(125))
 }
 
+// latch is the place where a container waits that is created by one command and started by another. Its parent has let it
+// through the gate, when all was recorded that finds it again, and may be gone.
+func (p *program) latch() {
+	p.origin = ""
+	read := p.add("wait for start", Read, File(Latch), Arg{Kind: ZeroedArg, N: 8}, Int(1))
+	read.Again, read.Skip, read.When = true, 1, NotZero
+	p.add("end: nobody starts it", ExitGroup, Int(125))
+}
+
 // String is the halt in a word.
 func (h Halt) String() string {
 	switch h {
@@ -343,10 +359,14 @@ func (h Halt) String() string {
 // Ready is what the child writes to Status at a halt: a step number that no plan has, and 0.
 var Ready = [16]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// forget closes what the birth opened: everything but the three standard descriptors and the status pipe, which
-// execve closes. From here on no descriptor leads to the host.
-func (p *program) forget() {
+// forget closes what the birth opened: everything but the three standard descriptors, those that the caller hands over,
+// and the status pipe, which execve closes. From here on no descriptor leads to the host. The parent sees to it that the
+// status pipe's number is above all of those.
+func (p *program) forget(extra int) {
 	p.origin = ""
-	p.add("close everything below the status pipe", CloseRange, Int(3), Arg{Kind: BelowArg, S: Status}, Int(0))
+	for i := range extra {
+		p.add(fmt.Sprint("take descriptor ", 3+i), Dup3, File(fmt.Sprint("extra:", i)), Int(3+i), Int(0))
+	}
+	p.add("close everything below the status pipe", CloseRange, Int(3+extra), Arg{Kind: BelowArg, S: Status}, Int(0))
 	p.add("close everything above the status pipe", CloseRange, Arg{Kind: AboveArg, S: Status}, Int(uint32(0xffffffff)), Int(0))
 }

@@ -65,7 +65,7 @@ func CompileExec(in ExecInput) (*Plan, error) {
 		// The parent takes the master before it lets the child close it.
 		p.halt(Terminal)
 	}
-	p.forget()
+	p.forget(in.Facts.Extra)
 	// The container sees its PID namespace's processes, and one with CAP_SYS_PTRACE may look into them and change them
 	// (CVE-2016-9962). What comes into it has the container's identity already, and nothing of the host's.
 	enter := func() {

@@ -41,7 +41,7 @@ func CompileHook(in HookInput) (*Plan, error) {
 	}
 	p.origin = in.Origin
 	p.add("enter "+in.Dir, Chdir, Text(in.Dir))
-	p.forget()
+	p.forget(0)
 	if in.Facts.NoFile.Hard > 0 {
 		p.rlimit("RLIMIT_NOFILE", unix.RLIMIT_NOFILE, in.Facts.NoFile)
 	}

@@ -206,3 +206,18 @@ func attributesOf(flags uintptr) (attr uint64) {
 	}
 	return attr
 }
+
+// MountOptions are the option words of mounts that have a meaning here, sorted. Others go to the file system.
+func MountOptions() []string {
+	list := []string{"idmap", "ridmap", NoFollow}
+	for _, table := range [][]word{words, propagations} {
+		for _, w := range table {
+			list = append(list, w.name)
+		}
+	}
+	for _, r := range recursive {
+		list = append(list, r.name)
+	}
+	slices.Sort(list)
+	return list
+}

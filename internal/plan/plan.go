@@ -65,6 +65,7 @@ const (
 	Stderr = "stderr"
 	Status = "status" // errors and "ready" go out here
 	Gate   = "gate"   // the child waits here between created and running
+	Latch  = "latch"  // or here, when it is to outlive its parent
 )
 
 // Open is one file of the host that the parent opens for the child.
@@ -210,6 +211,8 @@ type Facts struct {
 	Ignored  uint64          // signals that the parent ignores, bit N-1 for signal N
 	NoFile   Rlimit          // RLIMIT_NOFILE for a process whose spec names none
 	Cgroup   Cgroup
+	Extra    int     // how many Given files "extra:0" … the process gets as descriptors from 3 on
+	Keyring  bool    // the caller's session keyring is kept
 	ChownStd [3]bool // stdin, stdout, stderr are the caller's own pipes: they are given to the container's user
 }
 
