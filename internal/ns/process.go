@@ -24,7 +24,7 @@ type Process struct {
 	Comm      string           // the name of its program, at most 15 bytes (64 for a worker of the kernel), of its own choice
 	Cmdline   string           // /proc/PID/cmdline as it is, arguments end with NUL, at most MaxCmdline bytes; "" for a kernel thread
 	NS        [NumTypes]uint64 // inode numbers by type; 0: unreadable
-	Ready     [NumTypes]uint64 // pid_for_children and time_for_children where they differ from NS
+	read      Detail           // what Snapshot.Process has read
 }
 
 // Args are the arguments of the command line.

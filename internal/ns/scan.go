@@ -1,17 +1,36 @@
 package ns
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// Options say where and how far Scan looks. The zero value looks at the processes of /proc.
+// Options say where and how far Scan looks. The zero value finds every namespace that a process, a descriptor, a socket, a bind
+// mount or another namespace holds.
 type Options struct {
-	Proc    string // where the proc file system is mounted, "" for /proc
-	Threads bool   // threads count as members too: one may be in other namespaces than its process
-	Holders bool   // look for what else holds namespaces: descriptors, sockets, bind mounts, children
+	Proc    string         // where the proc file system is mounted, "" for /proc
+	Only    [NumTypes]bool // look at these types only; all false is all types
+	Members bool           // be content with members and who they are: no holders, owners and parents
+	Threads bool           // look at threads too: one may be in other namespaces than its process
+	Waiting bool           // look at what processes have ready for their children (pid_for_children, time_for_children) too
+	// Owners and parents are asked for where that can lead to a namespace that nothing else holds. Relations asks for all.
+	Relations bool
+	NetNSID   bool // ask for NetNSID
+	NSID      bool // ask for NSID
+}
+
+// wants says whether a type is to be looked at.
+func (o Options) wants(t Type) bool {
+	return o.Only == [NumTypes]bool{} || o.Only[t]
 }
 
 // Snapshot is what Scan found.
@@ -19,29 +38,43 @@ type Snapshot struct {
 	Proc       string
 	Processes  []Process   // by PID
 	Namespaces []Namespace // by ID
+	Mounts     []Mount     // bind mounts of namespaces that the caller sees in its own mount namespace
 	Partial    bool        // something was there and might not be read
+
+	options Options
+	at      map[uint64]int // index in Namespaces by ID
 }
 
 // Namespace is one namespace.
 type Namespace struct {
 	ID      uint64 // inode number
 	Type    Type
-	Members []int // indexes in Processes, ascending
-	Holders []Holder
+	Members []int    // indexes in Processes, ascending
+	Holders []Holder // at most maxHolders
 
 	Parent   uint64 // of a pid or user namespace: the one that it was made in; 0 is none or not visible
 	Owner    uint64 // the user namespace that owns it; 0 is none or not visible
-	OwnerUID uint32 // of a user namespace: who made it
+	OwnerUID uint32 // who made that user namespace, or this one if it is one; only when Opened
+	Opened   bool   // Parent, Owner and OwnerUID were asked for
+	Ancestor bool   // known only as a parent or an owner, and of a type that was not looked at
+	NetNSID  int    // of a net namespace: the number that the caller's own has for it, or one of the NetNSID constants
+	NSID     uint64 // the number that is never used again until reboot; 0 before Linux 6.18
 }
+
+// Values of NetNSID that are no numbers of namespaces.
+const (
+	NetNSIDUnassigned = -1
+	NetNSIDUnknown    = -2 // not asked for, or no answer
+)
 
 // Holder is what keeps a namespace that need not have a member.
 type Holder struct {
 	Kind  HolderKind
-	PID   int    // of a descriptor, a socket, a process that waits for children
+	PID   int    // of a descriptor, a socket, a process that waits for children; of a mount: a process that sees it
 	FD    int    // of a descriptor or a socket
 	Path  string // of a bind mount
 	MntNS uint64 // of a bind mount: the mount namespace that has it
-	Child uint64 // of a child: the namespace that is held by
+	Child uint64 // the namespace that is a child of it, or owned by it
 }
 
 // HolderKind is the kind of a Holder.
@@ -56,6 +89,12 @@ const (
 	ByWaiting                      // pid_for_children or time_for_children of a process
 )
 
+const (
+	maxHolders = 16      // of one namespace
+	maxFDs     = 1 << 16 // of one process
+	manyPIDs   = 64      // from here on two processors are quicker than one
+)
+
 // Scan looks at all processes. One that ends meanwhile is as if it had not been there. The error says that /proc itself cannot
 // be read.
 func Scan(o Options) (*Snapshot, error) {
@@ -66,57 +105,123 @@ func Scan(o Options) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
-	s := &Snapshot{Proc: o.Proc, Processes: make([]Process, 0, len(pids))}
-	for _, pid := range pids {
-		p := Process{PID: pid, TGID: pid}
-		ids, err := Of(o.Proc, pid)
-		if gone(err) {
-			continue
-		}
-		if err != nil {
-			s.Partial = true
-		}
-		p.NS = ids
-		s.Processes = append(s.Processes, p)
+	asked := o
+	if o.Only[User] && !o.Members {
+		// A user namespace may be known only as the owner of others.
+		o.Only = [NumTypes]bool{}
 	}
-	s.gather()
+	s := &Snapshot{Proc: o.Proc, options: o, at: map[uint64]int{}}
+	found := inParts(len(pids), func(from, to int) part {
+		w := worker{options: o}
+		defer w.process.close()
+		for _, pid := range pids[from:to] {
+			w.look(pid)
+		}
+		return w.part
+	})
+	// Process 1 lives as long as its namespace: where it is not to be seen, proc is mounted with hidepid.
+	s.Partial = len(pids) == 0 || pids[0] != 1
+	for _, p := range found {
+		s.Processes = append(s.Processes, p.processes...)
+		s.Partial = s.Partial || p.partial
+	}
+	s.gather(found)
+	if !o.Members {
+		s.mounts()
+		s.relate()
+	}
+	s.Namespaces = slices.DeleteFunc(s.Namespaces, func(n Namespace) bool { return !asked.wants(n.Type) && !n.Ancestor })
+	slices.SortFunc(s.Namespaces, func(a, b Namespace) int { return cmp.Compare(a.ID, b.ID) })
+	clear(s.at)
+	for i, n := range s.Namespaces {
+		s.at[n.ID] = i
+	}
 	return s, nil
 }
 
-// gather makes Namespaces of Processes.
-func (s *Snapshot) gather() {
-	at := map[uint64]int{}
-	for i, p := range s.Processes {
+// Find returns a namespace of the snapshot, or nil.
+func (s *Snapshot) Find(id uint64) *Namespace {
+	if i, ok := s.at[id]; ok {
+		return &s.Namespaces[i]
+	}
+	return nil
+}
+
+// inParts cuts n things into parts, has each looked at by a goroutine, and returns what they found in the order of the things.
+// The work is system calls: more goroutines than processors gain nothing.
+func inParts[T any](n int, look func(from, to int) T) []T {
+	parts := min(runtime.GOMAXPROCS(0), 1+n/manyPIDs)
+	found := make([]T, parts)
+	var wg sync.WaitGroup
+	for i := range parts {
+		wg.Go(func() { found[i] = look(n*i/parts, n*(i+1)/parts) })
+	}
+	wg.Wait()
+	return found
+}
+
+// add returns the namespace of an ID, a new one when it was not known.
+func (s *Snapshot) add(t Type, id uint64) *Namespace {
+	n, known := s.at[id]
+	if !known {
+		n = len(s.Namespaces)
+		s.at[id] = n
+		s.Namespaces = append(s.Namespaces, Namespace{ID: id, Type: t, NetNSID: NetNSIDUnknown})
+	}
+	return &s.Namespaces[n]
+}
+
+// gather makes Namespaces of what the workers found. A thread is a member only where its process is not.
+func (s *Snapshot) gather(found []part) {
+	leaders := map[int]int{}
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		leader := -1
+		if p.PID == p.TGID {
+			if s.options.Threads {
+				leaders[p.PID] = i
+			}
+		} else if l, ok := leaders[p.TGID]; ok {
+			leader = l
+		}
 		for t, id := range p.NS {
-			if id == 0 {
+			if id == 0 || leader >= 0 && s.Processes[leader].NS[t] == id {
 				continue
 			}
-			n, known := at[id]
-			if !known {
-				n = len(s.Namespaces)
-				at[id] = n
-				s.Namespaces = append(s.Namespaces, Namespace{ID: id, Type: Type(t)})
-			}
-			s.Namespaces[n].Members = append(s.Namespaces[n].Members, i)
+			n := s.add(Type(t), id)
+			n.Members = append(n.Members, i)
 		}
 	}
-	slices.SortFunc(s.Namespaces, func(a, b Namespace) int {
-		if a.ID < b.ID {
-			return -1
+	for _, p := range found {
+		for _, h := range p.held {
+			kind := ByDescriptor
+			if h.socket {
+				kind = BySocket
+			}
+			s.add(h.t, h.id).holdBy(Holder{Kind: kind, PID: h.pid, FD: h.fd})
 		}
-		return 1
-	})
+		for _, w := range p.waiting {
+			s.add(w.t, w.id).holdBy(Holder{Kind: ByWaiting, PID: w.pid})
+		}
+	}
+}
+
+// holdBy adds a holder.
+func (n *Namespace) holdBy(h Holder) {
+	if len(n.Holders) < maxHolders {
+		n.Holders = append(n.Holders, h)
+	}
 }
 
 // listPIDs returns the processes of a proc file system, ascending.
-func listPIDs(proc string) ([]int, error) {
-	dir, err := os.Open(proc)
+func listPIDs(dir string) ([]int, error) {
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 		return nil, err
 	}
 	pids := make([]int, 0, len(names))

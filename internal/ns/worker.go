@@ -1,0 +1,253 @@
+package ns
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// worker looks at processes, one after another.
+type worker struct {
+	options Options
+	part
+	dirents [8 << 10]byte
+	names   []string
+	netOf   map[uint64]uint64 // network namespaces by the inode number of a socket
+	process pidfd
+}
+
+// part is what a worker found.
+type part struct {
+	processes []Process
+	held      []held
+	waiting   []waiting
+	partial   bool
+}
+
+// held is a namespace that a descriptor of a process holds.
+type held struct {
+	pid, fd int
+	t       Type
+	id      uint64
+	socket  bool // the descriptor is a socket's
+}
+
+// waiting is a namespace that a process has ready for its children and is not in itself.
+type waiting struct {
+	pid int
+	t   Type
+	id  uint64
+}
+
+// look looks at a process and, if asked to, at its threads.
+func (w *worker) look(pid int) {
+	path := processPath(w.options.Proc, pid)
+	if !w.one(pid, pid, path) || !w.options.Threads {
+		return
+	}
+	tids, err := listPIDs(path + "/task")
+	w.partial = w.partial || unreadable(err)
+	for _, tid := range tids {
+		if tid != pid {
+			w.one(tid, pid, path+"/task/"+strconv.Itoa(tid))
+		}
+	}
+}
+
+// one looks at one process or thread. It says whether it is there.
+func (w *worker) one(pid, tgid int, path string) bool {
+	dir, err := unix.Open(path+"/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		w.partial = w.partial || unreadable(err)
+		if gone(err) {
+			return false
+		}
+		w.processes = append(w.processes, Process{PID: pid, TGID: tgid})
+		return true
+	}
+	p := Process{PID: pid, TGID: tgid}
+	for t, name := range names {
+		if w.options.wants(Type(t)) {
+			p.NS[t] = w.link(dir, name, Type(t))
+		}
+	}
+	if w.options.Waiting && !w.options.Members {
+		for _, t := range []Type{PID, Time} {
+			if id := w.link(dir, t.String()+"_for_children", t); id != 0 && id != p.NS[t] && w.options.wants(t) {
+				w.waiting = append(w.waiting, waiting{pid, t, id})
+			}
+		}
+	}
+	unix.Close(dir)
+	w.processes = append(w.processes, p)
+	if !w.options.Members && pid == tgid {
+		w.descriptors(pid, path)
+	}
+	return true
+}
+
+// link reads a namespace's link, 0 when there is none or it may not be read.
+func (w *worker) link(dir int, name string, t Type) uint64 {
+	var buf [64]byte
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	if err != nil {
+		w.partial = w.partial || unreadable(err)
+		return 0
+	}
+	if got, id, ok := ParseLink(string(buf[:n])); ok && got == t {
+		return id
+	}
+	return 0
+}
+
+// descriptors looks for namespaces and sockets among the open files of a process. Most processes have few, with the lowest
+// numbers: where the kernel says how many there are (Linux 6.2), these are read without a list.
+func (w *worker) descriptors(pid int, path string) {
+	dir, err := unix.Open(path+"/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		w.partial = w.partial || unreadable(err)
+		return
+	}
+	defer unix.Close(dir)
+	var st unix.Stat_t
+	if unix.Fstat(dir, &st) == nil && st.Size > 0 && st.Size <= 64 && w.lowest(pid, dir, int(st.Size)) {
+		return
+	}
+	w.listed(pid, dir)
+}
+
+// lowest reads count descriptors from 0 on, and says whether these were all. If not, it has found none.
+func (w *worker) lowest(pid, dir, count int) bool {
+	before, found := len(w.held), 0
+	for fd := 0; fd < count; fd++ {
+		err := w.descriptor(pid, dir, fd, strconv.Itoa(fd))
+		switch {
+		case err == nil:
+			if found++; found == count {
+				return true
+			}
+		case errors.Is(err, unix.ENOENT):
+			w.held = w.held[:before]
+			return false
+		default:
+			w.partial = w.partial || unreadable(err)
+			return true
+		}
+	}
+	w.held = w.held[:before]
+	return false
+}
+
+// listed reads the descriptors that the folder lists.
+func (w *worker) listed(pid, path int) {
+	dir, err := unix.Openat(path, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		w.partial = w.partial || unreadable(err)
+		return
+	}
+	defer unix.Close(dir)
+	for seen := 0; seen < maxFDs; seen += len(w.names) {
+		n, err := unix.ReadDirent(dir, w.dirents[:])
+		if n <= 0 || err != nil {
+			return
+		}
+		_, _, w.names = unix.ParseDirent(w.dirents[:n], -1, w.names[:0])
+		for _, name := range w.names {
+			if fd, err := strconv.Atoi(name); err == nil {
+				if err := w.descriptor(pid, dir, fd, name); err != nil {
+					w.partial = w.partial || unreadable(err)
+				}
+			}
+		}
+	}
+	w.partial = true
+}
+
+// descriptor looks at one open file. The error says that it cannot be looked at.
+func (w *worker) descriptor(pid, dir, fd int, name string) error {
+	var buf [64]byte
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	if err != nil {
+		return err
+	}
+	// Names of namespaces and sockets end so; most others are paths.
+	if n == 0 || buf[n-1] != ']' {
+		return nil
+	}
+	link := string(buf[:n])
+	if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+		if socket, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 64); err == nil && w.options.wants(Net) {
+			if id := w.netOfSocket(pid, fd, socket); id != 0 {
+				w.held = append(w.held, held{pid, fd, Net, id, true})
+			}
+		}
+	} else if t, id, ok := ParseLink(link); ok && w.options.wants(t) {
+		w.held = append(w.held, held{pid, fd, t, id, false})
+	}
+	return nil
+}
+
+// netOfSocket returns the network namespace of a socket, 0 when it is gone or may not be asked. A socket tells it only to who
+// has it, so it is taken from its process for a moment. Forked processes have the same sockets: one of each is asked.
+func (w *worker) netOfSocket(pid, fd int, socket uint64) uint64 {
+	if id, known := w.netOf[socket]; known {
+		return id
+	}
+	if w.netOf == nil {
+		w.netOf = map[uint64]uint64{}
+	}
+	var id uint64
+	if net, err := w.process.openSocketNet(pid, fd); err == nil {
+		id = inodeOf(net)
+		unix.Close(net)
+	} else {
+		w.partial = w.partial || unreadable(err)
+	}
+	w.netOf[socket] = id
+	return id
+}
+
+// pidfd is a process that descriptors are taken from. The zero value is none.
+type pidfd struct {
+	pid, fd int
+}
+
+func (p *pidfd) close() {
+	if p.pid != 0 {
+		unix.Close(p.fd)
+	}
+	p.pid = 0
+}
+
+// openSocketNet opens the network namespace of a process's socket.
+func (p *pidfd) openSocketNet(pid, fd int) (int, error) {
+	if p.pid != pid {
+		p.close()
+		open, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return -1, err
+		}
+		p.pid, p.fd = pid, open
+	}
+	sock, err := unix.PidfdGetfd(p.fd, fd, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(sock)
+	net, err := unix.IoctlRetInt(sock, unix.SIOCGSKNS)
+	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) {
+		return -1, unix.ENOENT
+	}
+	return net, err
+}
+
+// inodeOf is the inode number of an open file, 0 when it cannot be told.
+func inodeOf(fd int) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
