@@ -3,6 +3,7 @@ package ns
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Detail says what of a process is to be read.
@@ -46,4 +47,31 @@ func (p *Process) CommandLine() string {
 // Path is the file of a process's namespace.
 func (s *Snapshot) Path(pid int, t Type) string {
 	return s.Proc + "/" + strconv.Itoa(pid) + "/ns/" + t.String()
+}
+
+// Initial are the namespaces that the host began with, by type; 0 where that cannot be told. Most have numbers that never change
+// (include/linux/proc_ns.h); for the others a thread of the kernel is asked.
+func (s *Snapshot) Initial() [NumTypes]uint64 {
+	const first = 0xEFFFFFFA // time, then cgroup, pid, user, uts, ipc
+	initial := [NumTypes]uint64{Time: first, Cgroup: first + 1, PID: first + 2, User: first + 3, UTS: first + 4, IPC: first + 5}
+	const kthreadd = 2
+	p, err := ReadProcess(s.Proc, kthreadd)
+	if err == nil && p.PPID == 0 && p.Cmdline == "" && p.NS[PID] == initial[PID] {
+		initial[Mnt], initial[Net] = p.NS[Mnt], p.NS[Net]
+	}
+	return initial
+}
+
+// Uptime is the time since boot, in the reader's time namespace, 0 when it cannot be told.
+func (s *Snapshot) Uptime() time.Duration {
+	text, err := readSome(s.Proc+"/uptime", 100)
+	if err != nil {
+		return 0
+	}
+	word, _, _ := strings.Cut(string(text), " ")
+	seconds, err := strconv.ParseFloat(word, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
 }
