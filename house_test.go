@@ -47,6 +47,7 @@ var floors = [][]string{
 		"internal/volume",
 		"internal/bundle",
 		"internal/lint",
+		"internal/lsns",
 	},
 	3: {
 		"internal/birth",

@@ -14,8 +14,8 @@ import (
 	"tripod/internal/owner"
 )
 
-// list is lsns(8).
-func list(args []string) int {
+// listNamespaces is lsns(8).
+func listNamespaces(args []string) int {
 	// It ends before a collection is worth the time.
 	debug.SetGCPercent(800)
 	c := lsns.Command{

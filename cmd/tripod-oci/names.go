@@ -5,7 +5,7 @@ package main
 func face(name string) func(args []string) int {
 	switch name {
 	case "lsns":
-		return list
+		return listNamespaces
 	case "nsenter":
 		return enter
 	}
