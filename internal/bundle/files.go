@@ -70,7 +70,7 @@ func ResolvConf(pod *corev1.Pod, ofHost []byte) []byte {
 			if o.Value != nil && *o.Value != "" {
 				word += ":" + *o.Value
 			}
-			c.options = append(c.options, word)
+			c.options = append(c.options, strings.Fields(word)...) // Kubernetes takes any bytes here, line breaks too
 		}
 	}
 	return c.text()

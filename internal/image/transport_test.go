@@ -92,7 +92,7 @@ func TestTransports(t *testing.T) {
 }
 
 // An archive that is run creates no name but its own (CVE-2026-50195).
-func TestArchiveCreatesNoOtherName(t *testing.T) {
+func TestCVE_2026_50195(t *testing.T) {
 	docker := filepath.Join(t.TempDir(), "docker.tar")
 	ref, _ := name.ParseReference("nginx:latest")
 	if err := tarball.WriteToFile(docker, ref, imageOf(t, layerOf(t, tarOf(t, entry{name: "x"})))); err != nil {

@@ -351,7 +351,7 @@ func TestSpawnTwice(t *testing.T) {
 }
 
 // A keeper's program can be opened by way of /proc, and kept after the keeper has ended: it must not be writable then.
-func TestProgramIsReadOnly(t *testing.T) {
+func TestCVE_2019_5736(t *testing.T) {
 	p := newPod(t, nil)
 	self, err := os.Executable()
 	if err != nil {

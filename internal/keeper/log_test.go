@@ -164,7 +164,7 @@ func TestLogReopen(t *testing.T) {
 	}
 }
 
-func TestLogFollowsNoLink(t *testing.T) {
+func TestCVE_2026_53489(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)

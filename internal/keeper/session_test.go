@@ -138,7 +138,7 @@ func (w writer) Write(b []byte) (int, error) {
 
 // A process that is left behind and holds the output open does not keep an exec from ending (GHSA-7jxh-36q5-gcqv), and a
 // container's end from being told.
-func TestBackgroundHoldsOutput(t *testing.T) {
+func TestGHSA_7jxh_36q5_gcqv(t *testing.T) {
 	p := newPod(t, nil).spawn()
 	p.container("a", "sleep 1000", nil).apply()
 	p.running("a")
@@ -278,7 +278,7 @@ func TestAttachSlowly(t *testing.T) {
 }
 
 // Clients that begin and never go on cost the keeper nothing in the end (CVE-2022-23471).
-func TestHalfOpen(t *testing.T) {
+func TestCVE_2022_23471(t *testing.T) {
 	p := newPod(t, nil).spawn()
 	p.container("a", "sleep 1000", nil).apply()
 	p.running("a")

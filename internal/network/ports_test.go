@@ -69,7 +69,7 @@ func TestHostPorts(t *testing.T) {
 }
 
 // CVE-2020-8558: with route_localnet, a neighbour on a link could reach what listens on 127.0.0.1, or a host port there.
-func TestLoopbackStaysClosedToNeighbours(t *testing.T) {
+func TestCVE_2020_8558(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	a := h.attach(t, h.cfg, "a", Port{HostIP: localhost, HostPort: 9000, ContainerPort: 80}, Port{HostPort: 9001, ContainerPort: 80})

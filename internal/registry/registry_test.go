@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -300,78 +299,6 @@ func TestBlobOfTheCancelled(t *testing.T) {
 	cancel()
 	if body, err := src.Blob(ctx, ocispec.Descriptor{Digest: emptyHash, Size: 10}, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, %v", body, err)
-	}
-}
-
-// CVE-2020-15157: a manifest names a layer on another host, which asks for credentials.
-func TestForeignHostsSeeNoCredentials(t *testing.T) {
-	foreign := newServer(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-		w.WriteHeader(http.StatusUnauthorized)
-	})
-	withURL := strings.Replace(testManifest, `"size":3`, `"size":3,"urls":["`+foreign.URL+`/layer"]`, 1)
-	withURL = strings.Replace(withURL, "application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", 1)
-	user := "Basic " + base64.StdEncoding.EncodeToString([]byte("user:secret"))
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Header.Get("Authorization") != user:
-			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-			w.WriteHeader(http.StatusUnauthorized)
-		case strings.Contains(r.URL.Path, "/blobs/"):
-			http.NotFound(w, r)
-		case strings.Contains(r.URL.Path, "/manifests/"):
-			serveManifest(w, withURL, oci)
-		}
-	})
-	o := local(t)
-	auth := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, s.host(), strings.TrimPrefix(user, "Basic "))
-	if err := os.WriteFile(o.AuthFile, []byte(auth), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ref, _ := Normalize(s.host() + "/x:1")
-	src, err := Open(t.Context(), ref, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	doc, err := src.Root(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(doc.Layers[0].URLs) != 1 {
-		t.Fatal("the test serves no foreign layer")
-	}
-	if _, err := src.Blob(t.Context(), doc.Layers[0], 0); err == nil {
-		t.Error("a layer that the registry does not have was opened")
-	}
-	if len(s.authorized()) == 0 {
-		t.Error("the registry itself was sent no credentials")
-	}
-	if len(foreign.seen) > 0 {
-		t.Errorf("the foreign host was asked: %v", foreign.seen[0].URL)
-	}
-}
-
-// A realm on another port is asked for a token, and sent only credentials that are for the registry it serves: none here.
-func TestForeignRealmSeesNoCredentials(t *testing.T) {
-	realm := newServer(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"token":"t"}`) })
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer t" {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="x"`, realm.URL))
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		good(w, r)
-	})
-	o := local(t)
-	if err := os.WriteFile(o.AuthFile, []byte(`{"auths":{"other.example.com":{"auth":"dXNlcjpzZWNyZXQ="}}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := root(t, s.host()+"/x:1", o); err != nil {
-		t.Fatal(err)
-	}
-	if got := realm.authorized(); len(got) > 0 || len(realm.seen) == 0 {
-		t.Errorf("the realm was asked %d times, with %v", len(realm.seen), got)
 	}
 }
 

@@ -135,13 +135,7 @@ var probes = []struct {
 	}},
 	{"open_tree", func() error { _, err := unix.OpenTree(-1, "", 0); return err }},
 	{"move_mount", func() error { return unix.MoveMount(-1, "", -1, "", 0) }},
-	{"mount_setattr", func() error {
-		err := unix.MountSetattr(-1, "", 0, &unix.MountAttr{})
-		if errors.Is(err, unix.ENOSYS) { // Linux before 5.12, where it is done without
-			return nil
-		}
-		return err
-	}},
+	{"mount_setattr", func() error { return unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) }},
 	{"openat2", func() error { _, err := unix.Openat2(-1, "", &unix.OpenHow{}); return err }},
 	{"mknodat", func() error { return unix.Mknodat(-1, "none", 0, 0) }},
 	{"keyctl", func() error { _, err := unix.KeyctlInt(-1, 0, 0, 0, 0); return err }},
