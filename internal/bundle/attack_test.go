@@ -290,8 +290,11 @@ func TestCVE_2022_0532(t *testing.T) {
 		net, ipc bool
 		fails    bool
 	}{
-		{"net.ipv4.ip_forward", false, false, false}, {"net.ipv4.ip_forward", true, false, true},
-		{"kernel.msgmax", false, false, false}, {"kernel.msgmax", false, true, true}, {"fs.mqueue.msg_max", false, true, true},
+		{"net.ipv4.ip_forward", false, false, false},
+		{"net.ipv4.ip_forward", true, false, true},
+		{"kernel.msgmax", false, false, false},
+		{"kernel.msgmax", false, true, true},
+		{"fs.mqueue.msg_max", false, true, true},
 	} {
 		pod, _ := plain()
 		pod.Spec.HostNetwork, pod.Spec.HostIPC = test.net, test.ipc
