@@ -394,28 +394,38 @@ func TestText(t *testing.T) {
 // kept are the tests, scripts and benchmarks that SPECIFICATION.md names.
 var kept = regexp.MustCompile("`([a-z0-9]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`|`e2e/([a-z-]+)`|bench: ([^|,]+?) ?(?:\\||,|$)")
 
+// tests are the names of all tests, as package.TestName.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test {
+				names[filepath.Base(s.dir)+"."+f.Name.Name] = true
+			}
+		}
+	}
+	return names
+}
+
 // TestPromises sees that what keeps a promise of SPECIFICATION.md is there.
 func TestPromises(t *testing.T) {
 	text, err := os.ReadFile("SPECIFICATION.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := map[string]bool{}
 	var benches strings.Builder
 	for _, s := range sources(t) {
-		if s.dir == "bench" {
-			data, err := os.ReadFile(s.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			benches.Write(data)
+		if s.dir != "bench" {
+			continue
 		}
-		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && s.test {
-				tests[filepath.Base(s.dir)+"."+f.Name.Name] = true
-			}
+		data, err := os.ReadFile(s.path)
+		if err != nil {
+			t.Fatal(err)
 		}
+		benches.Write(data)
 	}
+	tests := tests(t)
 	_, promises, _ := strings.Cut(string(text), "\n## ")
 	for line := range strings.Lines(promises) {
 		for _, m := range kept.FindAllStringSubmatch(strings.TrimSpace(line), -1) {
@@ -430,5 +440,55 @@ func TestPromises(t *testing.T) {
 				t.Errorf("SPECIFICATION.md names the benchmark %q, which is not there", m[4])
 			}
 		}
+	}
+}
+
+// attacks is how many docs/attacks.md tells of.
+const attacks = 83
+
+var (
+	attackRow  = regexp.MustCompile(`^\| ([0-9]+) \| ((?:CVE|GHSA)-[^|]+) \| [^|]+ \| ([^|]+) \|$`)
+	attackTest = regexp.MustCompile("`([a-z]+)`|(Test[A-Za-z0-9_]+)")
+)
+
+// TestAttacks sees that each published attack has its row in docs/attacks.md, and that the tests named there exist.
+func TestAttacks(t *testing.T) {
+	text, err := os.ReadFile("docs/attacks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, next := tests(t), 1
+	for line := range strings.Lines(string(text)) {
+		row := attackRow.FindStringSubmatch(strings.TrimSpace(line))
+		if row == nil {
+			continue
+		}
+		if row[1] != strconv.Itoa(next) {
+			t.Errorf("docs/attacks.md: row %s, want %d", row[1], next)
+		}
+		next++
+		var packages []string
+		named := false
+		for _, m := range attackTest.FindAllStringSubmatch(row[3], -1) {
+			if m[1] != "" {
+				if named {
+					packages, named = nil, false
+				}
+				packages = append(packages, m[1])
+				continue
+			}
+			named = true
+			for _, p := range packages {
+				if !tests[p+"."+m[2]] {
+					t.Errorf("docs/attacks.md: row %s names %s.%s, which is not there", row[1], p, m[2])
+				}
+			}
+		}
+		if says := strings.HasPrefix(row[3], "does not apply") || strings.Contains(row[3], "the tests of") || row[3] == "see below"; !named && !says {
+			t.Errorf("docs/attacks.md: row %s names no test and no reason", row[1])
+		}
+	}
+	if next-1 != attacks {
+		t.Errorf("docs/attacks.md has %d attacks, want %d", next-1, attacks)
 	}
 }

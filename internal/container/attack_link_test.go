@@ -15,7 +15,8 @@ import (
 
 // Attacks by the symbolic links of an image, and by its mounts.
 
-// A volume over /proc would take the runtime's own writes.
+// A volume over /proc would take the runtime's own writes. Seen to fail when the plan does not look at where mounts go;
+// Debian's crun 1.8.1 takes a volume over /proc.
 func TestCVE_2019_16884(t *testing.T) {
 	volume := t.TempDir()
 	for _, m := range []specs.Mount{
@@ -32,7 +33,7 @@ func TestCVE_2019_16884(t *testing.T) {
 	}
 }
 
-// The destination of a mount is a link that leads out.
+// The destination of a mount is a link that leads out. Seen to fail without RESOLVE_IN_ROOT.
 func TestCVE_2019_18837(t *testing.T) {
 	c := newCanary(t)
 	for _, way := range ways(c.dir) {
@@ -49,7 +50,8 @@ func TestCVE_2019_18837(t *testing.T) {
 	c.sings(t)
 }
 
-// /proc or /sys is a link to a directory of a volume: what the runtime hides would be hidden there.
+// /proc or /sys is a link to a directory of a volume: what the runtime hides would be hidden there. Seen to fail when the
+// way to /proc may hold links.
 func TestCVE_2019_19921(t *testing.T) { procLinks(t) }
 
 // The same again: runc lost its protection once.
@@ -77,7 +79,8 @@ func procLinks(t *testing.T) {
 	}
 }
 
-// The file that hides another is one of the image's, and a link.
+// The file that hides another is one of the image's, and a link. Two things keep it out, so it is not seen to fail with one
+// of them weakened: the mask is a clone of the host's device, and a device of the image's is replaced before.
 func TestCVE_2025_31133(t *testing.T) {
 	c := newCanary(t)
 	for _, where := range append(ways(c.dir+"/file"), "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/nothing") {
@@ -97,7 +100,8 @@ func TestCVE_2025_31133(t *testing.T) {
 	c.sings(t)
 }
 
-// /dev/console and /dev/pts/N are links of the image's.
+// /dev/console and /dev/pts/N are links of the image's. Not seen to fail without RESOLVE_IN_ROOT: what is bound then on a
+// file of the host is so in a mount namespace that the container has left.
 func TestCVE_2025_52565(t *testing.T) {
 	c := newCanary(t)
 	for _, where := range append(ways(c.dir+"/console"), "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern") {
@@ -113,7 +117,7 @@ func TestCVE_2025_52565(t *testing.T) {
 	c.sings(t)
 }
 
-// The same without a /dev of the runtime's.
+// The same without a /dev of the runtime's. Debian's crun 1.8.1 makes the file on the host.
 func TestCVE_2026_88264(t *testing.T) {
 	c := newCanary(t)
 	for _, where := range append(ways(c.dir+"/console"), ways(c.dir+"/new")...) {
@@ -167,7 +171,8 @@ func terminal(t *testing.T, spec *specs.Spec, root plan.Rootfs) string {
 	return out.String()
 }
 
-// What the runtime writes to /proc goes to what a mount, or a link, has put into its place.
+// What the runtime writes to /proc goes to what a mount, or a link, has put into its place. Seen to fail when kernel
+// parameters are written by way of the container's own /proc.
 func TestCVE_2025_52881(t *testing.T) {
 	volume := t.TempDir()
 	for _, dest := range []string{"/proc/self", "/proc/self/attr", "/proc/sys", "/proc/sys/kernel", "/proc/1/attr", "/proc/thread-self/attr/exec", "/proc/./sys/", "/proc/sysrq-trigger"} {
@@ -218,7 +223,27 @@ func TestCVE_2025_24965(t *testing.T) {
 	c.sings(t)
 }
 
-// /dev is a link to a directory of the host that has a ptmx.
+// /etc is a link, and a file is made in it (CRI-O: /etc/mtab).
+func TestCVE_2024_5154(t *testing.T) {
+	c := newCanary(t)
+	source := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(source, []byte("127.0.0.1 localhost\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, where := range append(ways(c.dir), ways(c.dir+"/sub")...) {
+		root := layers(t)
+		put(t, root, "etc", where)
+		spec := sample("true")
+		for _, name := range []string{"/etc/hosts", "/etc/mtab", "/etc/deep/resolv.conf"} {
+			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: name, Type: "bind", Source: source, Options: []string{"bind"}})
+		}
+		t.Logf("link to %s: %s", where, exits(t, Config{Spec: spec, Root: root}))
+	}
+	c.sings(t)
+}
+
+// /dev is a link to a directory of the host that has a ptmx. Seen to fail without RESOLVE_IN_ROOT; Debian's runc 1.1.5 and
+// crun 1.8.1 replace the host's ptmx, and crun makes devices beside it.
 func TestCVE_2026_41579(t *testing.T) {
 	c := newCanary(t)
 	for _, where := range ways(c.dir) {
@@ -269,7 +294,7 @@ func TestCVE_2026_88265(t *testing.T) {
 	c.sings(t)
 }
 
-// The working directory is behind a link: it is made, on the host.
+// The working directory is behind a link: it is made, on the host. Seen to fail without RESOLVE_IN_ROOT.
 func TestCVE_2026_55686(t *testing.T) {
 	c := newCanary(t)
 	for _, where := range ways(c.dir) {

@@ -148,7 +148,8 @@ func effective(pid string) (set uint64) {
 	return set
 }
 
-// Inheritable capabilities came back by an execve of a file that has some.
+// Inheritable capabilities came back by an execve of a file that has some. Seen to fail when the permitted set is made
+// inheritable.
 func TestCVE_2022_29162(t *testing.T) { noInheritable(t) }
 
 // The same of a further process (CVE-2022-27650 is crun's).

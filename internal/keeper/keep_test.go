@@ -350,7 +350,8 @@ func TestSpawnTwice(t *testing.T) {
 	}
 }
 
-// A keeper's program can be opened by way of /proc, and kept after the keeper has ended: it must not be writable then.
+// A keeper's program can be opened by way of /proc, and kept after the keeper has ended: it must not be writable then. Seen
+// to fail when the keeper's clone of its program is not read-only.
 func TestCVE_2019_5736(t *testing.T) {
 	p := newPod(t, nil)
 	self, err := os.Executable()

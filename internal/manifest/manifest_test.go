@@ -257,3 +257,11 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// kubelet (also CVE-2025-1767): a gitRepo volume ran git's hooks as root. There is none: it is refused by its name.
+func TestCVE_2024_10220(t *testing.T) {
+	const text = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers: [{name: c, image: i}]\n  volumes:\n  - {name: v, gitRepo: {repository: 'file:///evil', directory: .}}\n"
+	if _, err := Read("pod.yaml", strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), "pod.yaml:7") || !strings.Contains(err.Error(), "gitRepo") {
+		t.Errorf("%v", err)
+	}
+}

@@ -122,8 +122,30 @@ func TestCNIThatMisbehaves(t *testing.T) {
 	}
 }
 
+// CNI's library: the type of a plugin with a path in it ran any program.
+func TestCVE_2021_20206(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	program := filepath.Join(t.TempDir(), "evil")
+	write(t, program, "#!/bin/sh\ntouch "+ran+"\n", 0o755)
+	up := strings.Repeat("../", 20) + program[1:]
+	for _, text := range []string{
+		`{"name":"n","plugins":[{"type":%q}]}`, `{"name":"n","type":%q}`, `{"name":"n","plugins":[{"type":"bridge","ipam":{"type":%q}}]}`,
+		`{"name":"n","plugins":[{"type":"bridge"},{"type":%q}]}`,
+	} {
+		for _, kind := range []string{program, up, "./" + up, "x/../" + up} {
+			dir := t.TempDir()
+			write(t, dir+"/n.conflist", fmt.Sprintf(text, kind), 0o644)
+			if c, err := loadCNI(Config{CNIDir: dir}); !errors.Is(err, ErrBadRequest) {
+				t.Errorf("%s with %s: %v, %v", text, kind, c, err)
+			}
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("it ran")
+	}
+}
+
 func TestBadCNIConfigurations(t *testing.T) {
-	// CVE-2021-20206
 	for _, text := range []string{
 		`{"name":"n","plugins":[{"type":"../../bin/reboot"}]}`, `{"name":"n","plugins":[{"type":"/bin/reboot"}]}`, `{"name":"n","plugins":[{"type":".."}]}`,
 		`{"name":"n","type":"../x"}`, `{"name":"n","plugins":[{"type":"bridge","ipam":{"type":"../x"}}]}`,
