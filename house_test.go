@@ -401,7 +401,7 @@ func tests(t *testing.T) map[string]bool {
 	for _, s := range sources(t) {
 		for _, d := range s.file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && s.test {
-				names[filepath.Base(s.dir)+"."+f.Name.Name] = true
+				names[filepath.Base(filepath.Join(module, s.dir))+"."+f.Name.Name] = true
 			}
 		}
 	}
