@@ -29,6 +29,7 @@ var floors = [][]string{
 		"internal/seccomp",
 		"internal/life",
 		"internal/ns", "internal/getopt",
+		"internal/socket",
 		"internal/capture/filter",
 		"internal/capture/pcapng",
 	},
@@ -41,6 +42,7 @@ var floors = [][]string{
 		"internal/seccomp/profile",
 	},
 	2: {
+		"internal/whois",
 		"internal/plan",
 		"internal/image",
 		"internal/network",
@@ -88,6 +90,7 @@ var only = map[string][]string{
 		"internal/ns",
 		"internal/nsenter",
 		"internal/owner",
+		"internal/socket",
 		"internal/cgroup",
 		"internal/dbus",
 		"internal/record",

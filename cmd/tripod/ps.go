@@ -12,6 +12,7 @@ func newPs(a *app) *cobra.Command {
 	var (
 		namespace                  string
 		all, quiet, bare, byMember bool
+		processes                  bool
 		o                          output
 		selector                   string
 	)
@@ -19,15 +20,23 @@ func newPs(a *app) *cobra.Command {
 		Use:     "ps [POD...]",
 		Aliases: []string{"list"},
 		Short:   "List Pods",
-		Long:    "List Pods, those that have ended too, one a line; with --containers one container a line.",
+		Long: `List Pods, those that have ended too, one a line; with --containers one container a line.
+
+With --host, list the processes of the named containers, or of all on this host, whatever runtime
+made them: with their PIDs and users on the host and in the container. -A --host lists the host's
+own processes too.`,
 		Example: `  tripod ps
   tripod ps -A -o wide
   tripod ps --containers
+  tripod ps --host web
   tripod ps -l app=web -o jsonpath='{.items[*].status.podIP}'`,
 		ValidArgsFunction: a.completePods,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(tableOutputs); err != nil {
 				return err
+			}
+			if processes {
+				return a.psHost(args, all, bare, o)
 			}
 			match, err := parseSelector(selector)
 			if err != nil {
@@ -62,6 +71,7 @@ func newPs(a *app) *cobra.Command {
 	f.BoolVarP(&quiet, "quiet", "q", false, "UIDs only")
 	f.BoolVar(&bare, "no-headers", false, "no header line")
 	f.BoolVar(&byMember, "containers", false, "one container a line")
+	f.BoolVar(&processes, "host", false, "processes of containers of any runtime, as the host sees them")
 	f.StringVarP(&selector, "selector", "l", "", "Pods with these labels: a=b,c!=d,e,!f")
 	bindOutput(cmd, &o, tableOutputs...)
 	return cmd

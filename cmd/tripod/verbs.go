@@ -23,6 +23,8 @@ func verbs(a *app) []*cobra.Command {
 		newExplain(a),
 		newWhy(a),
 		newLint(a),
+		newWhois(a),
+		newPstree(a),
 		newDoctor(a),
 		newVersion(a),
 		newInstallLinks(a),

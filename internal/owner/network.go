@@ -28,7 +28,7 @@ func (h *Host) WithAddress(addr netip.Addr) ([]uint64, error) {
 			return
 		}
 		seen[net] = true
-		if h.hasAddress(pid, addr) {
+		if h.HasAddress(strconv.Itoa(pid), addr) {
 			found = append(found, net)
 		}
 	})
@@ -50,9 +50,9 @@ func (h *Host) namespace(folder string, t ns.Type) uint64 {
 	return id
 }
 
-// hasAddress says whether a process's network namespace has an address.
-func (h *Host) hasAddress(pid int, addr netip.Addr) bool {
-	dir := h.proc() + "/" + strconv.Itoa(pid) + "/net/"
+// HasAddress says whether the network namespace of a process, by its folder in /proc, has an address.
+func (h *Host) HasAddress(folder string, addr netip.Addr) bool {
+	dir := h.proc() + "/" + folder + "/net/"
 	if addr.Is4() {
 		text, err := readFile(dir+"fib_trie", maxRoutes, anyOwner)
 		return err == nil && localIn(string(text), addr)

@@ -80,7 +80,9 @@ func (c Container) String() string {
 		name = c.ShortID()
 	}
 	switch {
+	case c.Pod == "" && c.PodUID == "":
 	case c.Pod == "":
+		name = c.PodUID[:min(8, len(c.PodUID))] + "/" + name // as much of it as tripod needs to find a Pod
 	case c.PodNamespace == "" || c.PodNamespace == "default":
 		name = c.Pod + "/" + name
 	default:
@@ -115,6 +117,9 @@ func (h *Host) proc() string { return orElse(h.Proc, "/proc") }
 
 func (h *Host) runRoot() string { return orElse(h.RunRoot, "/run/tripod") }
 func (h *Host) ociRoot() string { return orElse(h.OCIRoot, "/run/tripod-oci") }
+
+// PodNetworks is the folder of the records that tripod keeps of its Pods' networks.
+func (h *Host) PodNetworks() string { return h.FS + h.runRoot() + "/network/pods" }
 
 func orElse(word, otherwise string) string {
 	if word == "" {

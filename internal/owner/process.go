@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -132,14 +131,23 @@ func (h *Host) All() ([]Container, error) {
 
 // each calls f for every process that /proc shows, by PID.
 func (h *Host) each(f func(pid int)) error {
+	pids, err := h.PIDs()
+	for _, pid := range pids {
+		f(pid)
+	}
+	return err
+}
+
+// PIDs are the numbers of all processes that /proc shows, in order.
+func (h *Host) PIDs() ([]int, error) {
 	dir, err := os.Open(h.proc())
 	if err != nil {
-		return fmt.Errorf("cannot list processes: %w", err)
+		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return fmt.Errorf("cannot list processes: %w", err)
+		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
 	var pids []int
 	for _, name := range names {
@@ -148,10 +156,17 @@ func (h *Host) each(f func(pid int)) error {
 		}
 	}
 	slices.Sort(pids)
-	for _, pid := range pids {
-		f(pid)
+	return pids, nil
+}
+
+// InCgroup says whether a process is in a cgroup, or below it, by its path in any hierarchy.
+func (h *Host) InCgroup(pid int, path string) bool {
+	for _, l := range h.lines(pid) {
+		if l.path == path || below(l.path, path) {
+			return true
+		}
 	}
-	return nil
+	return false
 }
 
 func compare(a, b Container) int {
@@ -214,23 +229,12 @@ func NamespacePIDs(proc string, pid int) []int {
 	if err != nil {
 		return nil
 	}
-	for l := range strings.SplitSeq(string(text), "\n") {
-		rest, ok := strings.CutPrefix(l, "NSpid:")
-		if !ok {
-			continue
-		}
-		var pids []int
-		for _, word := range strings.Fields(rest) {
-			n, err := strconv.Atoi(word)
-			if err != nil {
-				return nil
-			}
-			pids = append(pids, n)
-		}
-		return pids
-	}
-	return nil
+	pids, _ := statusFacts(string(text))
+	return pids
 }
+
+// isGone says that a process has ended meanwhile, or was never there.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // Pin makes a Target of a process that began at a known time, 0 for any. It is held by a descriptor while it is looked at, so that
 // what is told is of one process; the error says that it is gone, or another one has its number.

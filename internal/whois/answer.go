@@ -1,0 +1,326 @@
+package whois
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tripod/internal/ns"
+	"tripod/internal/owner"
+	"tripod/internal/socket"
+)
+
+// Answer is who has a thing.
+type Answer struct {
+	What      string          `json:"what"`             // the thing, in words
+	PID       int             `json:"pid,omitempty"`    // a process that has it, the one with the least number
+	Others    int             `json:"others,omitempty"` // how many more of the same container have it
+	Command   string          `json:"command,omitempty"`
+	Container owner.Container `json:"container"` // its Runtime is "" when it is the host's
+}
+
+// asker looks at the host once, for one word.
+type asker struct {
+	h       *owner.Host
+	proc    string
+	pids    []int
+	partial bool
+	nets    []network
+}
+
+// network is a network namespace and the processes in it.
+type network struct {
+	id   uint64
+	pids []int
+}
+
+// Ask answers all readings of a word. Partial says that something was hidden from us, so that an answer may be missing.
+func Ask(h *owner.Host, word string) (answers []Answer, partial bool, err error) {
+	questions, err := Parse(word)
+	if err != nil {
+		return nil, false, err
+	}
+	a := &asker{h: h, proc: h.Proc}
+	if a.proc == "" {
+		a.proc = "/proc"
+	}
+	for _, q := range questions {
+		more, err := a.ask(q)
+		if err != nil {
+			return nil, a.partial, err
+		}
+		answers = append(answers, more...)
+	}
+	return answers, a.partial, nil
+}
+
+func (a *asker) ask(q Question) ([]Answer, error) {
+	switch q.Kind {
+	case Process:
+		return a.process(q)
+	case Namespace:
+		return a.namespace(q)
+	case Socket:
+		return a.socket(q)
+	case Port:
+		return a.port(q)
+	case Address:
+		return a.address(q)
+	case Interface:
+		return a.link(q)
+	default:
+		return a.cgroup(q)
+	}
+}
+
+// list reads the numbers of all processes, once.
+func (a *asker) list() error {
+	if a.pids != nil {
+		return nil
+	}
+	pids, err := a.h.PIDs()
+	a.pids = pids
+	return err
+}
+
+// byNetwork groups the processes by network namespace, once. The caller's own is the first.
+func (a *asker) byNetwork() error {
+	if a.nets != nil {
+		return nil
+	}
+	if err := a.list(); err != nil {
+		return err
+	}
+	index := map[uint64]int{}
+	if mine := a.link64("self", ns.Net); mine != 0 {
+		index[mine] = 0
+		a.nets = append(a.nets, network{id: mine})
+	}
+	for _, pid := range a.pids {
+		id := a.link64(strconv.Itoa(pid), ns.Net)
+		if id == 0 {
+			continue
+		}
+		i, ok := index[id]
+		if !ok {
+			i = len(a.nets)
+			index[id] = i
+			a.nets = append(a.nets, network{id: id})
+		}
+		a.nets[i].pids = append(a.nets[i].pids, pid)
+	}
+	return nil
+}
+
+// link64 is a namespace of a process, 0 when it cannot be read.
+func (a *asker) link64(folder string, t ns.Type) uint64 {
+	link, err := os.Readlink(a.proc + "/" + folder + "/ns/" + t.String())
+	if err != nil {
+		a.partial = a.partial || errors.Is(err, fs.ErrPermission)
+		return 0
+	}
+	_, id, _ := ns.ParseLink(link)
+	return id
+}
+
+// answer is one answer a container for the processes that have a thing.
+func (a *asker) answer(what string, pids []int) []Answer {
+	var all []Answer
+	for _, pid := range pids {
+		c, _, err := a.h.OfProcess(pid)
+		if err != nil {
+			continue
+		}
+		same := func(b Answer) bool {
+			return b.Container.Runtime == c.Runtime && b.Container.Cgroup == c.Cgroup && (c.Known() || c.Unit != "" || b.PID == pid)
+		}
+		if i := slices.IndexFunc(all, same); i >= 0 {
+			if all[i].PID != pid {
+				all[i].Others++
+			}
+			continue
+		}
+		m, ok := a.h.Member(pid)
+		if !ok {
+			continue
+		}
+		all = append(all, Answer{What: what, PID: pid, Command: m.What(), Container: c})
+	}
+	return all
+}
+
+func (a *asker) process(q Question) ([]Answer, error) {
+	t, err := a.h.Pin(int(q.Number), 0)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && q.Pidfs != 0 && t.Inode != q.Pidfs {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, ok := a.h.Member(t.PID)
+	if !ok || m.Start != t.Start {
+		return nil, nil
+	}
+	what := "process " + strconv.Itoa(t.PID)
+	if in := m.Inmost(); in != 0 {
+		what += " (" + strconv.Itoa(in) + " inside)"
+	}
+	return []Answer{{What: what, PID: t.PID, Command: m.What(), Container: t.Container}}, nil
+}
+
+// namespace finds the members of a namespace.
+func (a *asker) namespace(q Question) ([]Answer, error) {
+	if err := a.list(); err != nil {
+		return nil, err
+	}
+	types := ns.Types()
+	if q.Typed {
+		types = []ns.Type{q.Type}
+	}
+	var pids []int
+	for _, pid := range a.pids {
+		for _, t := range types {
+			if a.link64(strconv.Itoa(pid), t) == q.Number {
+				pids, types = append(pids, pid), []ns.Type{t}
+				break
+			}
+		}
+	}
+	return a.answer(fmt.Sprintf("%s namespace %d", types[0], q.Number), pids), nil
+}
+
+// socket finds who holds a socket.
+func (a *asker) socket(q Question) ([]Answer, error) {
+	if err := a.list(); err != nil {
+		return nil, err
+	}
+	held, partial := socket.Holders(a.proc, a.pids, func(inode uint64) bool { return inode == q.Number })
+	a.partial = a.partial || partial
+	return a.answer(fmt.Sprintf("socket %d", q.Number), holders(held[q.Number])), nil
+}
+
+func holders(all []socket.Holder) []int {
+	var pids []int
+	for _, h := range all {
+		if !slices.Contains(pids, h.PID) {
+			pids = append(pids, h.PID)
+		}
+	}
+	return pids
+}
+
+// port finds the sockets that have a port, in every network namespace, and who holds them; and Pods that have it on the host.
+func (a *asker) port(q Question) ([]Answer, error) {
+	if err := a.byNetwork(); err != nil {
+		return nil, err
+	}
+	all := a.hostPorts(q)
+	for i, n := range a.nets {
+		more, err := a.portIn(q, i, n)
+		if err != nil {
+			if i == 0 {
+				return nil, err
+			}
+			a.partial = true // it has ended, or we may not enter it
+			continue
+		}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
+// portIn asks one network namespace. The first one is the caller's.
+func (a *asker) portIn(q Question, i int, n network) ([]Answer, error) {
+	o := socket.Options{Kinds: q.Proto, Listening: true}
+	if i > 0 {
+		if len(n.pids) == 0 {
+			return nil, nil
+		}
+		o.NetNS = a.proc + "/" + strconv.Itoa(n.pids[0]) + "/ns/net"
+	}
+	sockets, err := socket.List(o)
+	if err != nil {
+		return nil, err
+	}
+	var mine []socket.Socket
+	for _, s := range sockets {
+		if s.Listening() && uint64(s.Local.Port()) == q.Number && (!q.Addr.IsValid() || s.Local.Addr().IsUnspecified() || s.Local.Addr().Unmap() == q.Addr) {
+			mine = append(mine, s)
+		}
+	}
+	if len(mine) == 0 {
+		return nil, nil
+	}
+	wanted := func(inode uint64) bool {
+		return slices.ContainsFunc(mine, func(s socket.Socket) bool { return s.Inode == inode })
+	}
+	held, partial := socket.Holders(a.proc, n.pids, wanted)
+	if len(held) < len(mine) {
+		// A socket may be held by a process that has left its namespace, or was given it.
+		var more bool
+		held, more = socket.Holders(a.proc, a.pids, wanted)
+		partial = partial || more
+	}
+	a.partial = a.partial || partial
+	var all []Answer
+	for _, s := range mine {
+		what := fmt.Sprintf("%s %s %s", s.Proto, s.Local, s.State)
+		if who := a.answer(what, holders(held[s.Inode])); len(who) > 0 {
+			all = append(all, who...)
+		} else {
+			all = append(all, Answer{What: what + " of nobody that can be seen"})
+		}
+	}
+	return all, nil
+}
+
+// address finds who has an address.
+func (a *asker) address(q Question) ([]Answer, error) {
+	ids, err := a.h.WithAddress(q.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.byNetwork(); err != nil {
+		return nil, err
+	}
+	var all []Answer
+	if a.h.HasAddress("self", q.Addr) {
+		all = append(all, Answer{What: "address " + q.Addr.String() + " of the host"})
+	}
+	for _, n := range a.nets {
+		if slices.Contains(ids, n.id) {
+			all = append(all, a.answer("address "+q.Addr.String(), n.pids)...)
+		}
+	}
+	return all, nil
+}
+
+// cgroup says whose a cgroup is, and finds its processes.
+func (a *asker) cgroup(q Question) ([]Answer, error) {
+	if err := a.list(); err != nil {
+		return nil, err
+	}
+	path := q.Name
+	if path == "" {
+		path = "/"
+	}
+	var pids []int
+	for _, pid := range a.pids {
+		if a.h.InCgroup(pid, path) {
+			pids = append(pids, pid)
+		}
+	}
+	what := "cgroup " + owner.Sanitise(path)
+	if all := a.answer(what, pids); len(all) > 0 && path != "/" {
+		return all, nil
+	}
+	c, ok := a.h.OfCgroup(path)
+	if !ok && (c.Unit == "" || !strings.HasSuffix(path, c.Unit)) {
+		return nil, nil
+	}
+	return []Answer{{What: what + " (no process)", Container: c}}, nil
+}
