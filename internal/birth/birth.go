@@ -146,6 +146,9 @@ func start(p *plan.Plan, fds map[string]int, latch *Latch, own *[]int) (_ *Child
 	if err := lift(fds, own); err != nil {
 		return nil, err
 	}
+	if err := above(fds, own); err != nil {
+		return nil, err
+	}
 	if c.arena, err = newArena(p, fds, 0); err != nil {
 		return nil, err
 	}
@@ -182,6 +185,25 @@ func lift(fds map[string]int, own *[]int) error {
 		}
 		*own = append(*own, up)
 		fds[name] = up
+	}
+	return nil
+}
+
+// above gives gate and latch higher numbers than the status pipe, in this order: a plan that keeps them closes what is
+// around them.
+func above(fds map[string]int, own *[]int) error {
+	last := fds[plan.Status]
+	for _, name := range []string{plan.Gate, plan.Latch} {
+		fd, ok := fds[name]
+		if ok && fd <= last {
+			var err error
+			if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, max(last, plan.ConsoleFD)+1); err != nil {
+				return fmt.Errorf("cannot duplicate descriptor of the %s: %w", name, err)
+			}
+			*own = append(*own, fd)
+			fds[name] = fd
+		}
+		last = max(last, fd)
 	}
 	return nil
 }
@@ -345,6 +367,16 @@ func (c *Child) Console() (int, error) {
 	fd, err := unix.PidfdGetfd(c.PidFD, plan.ConsoleFD, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot take terminal of process %d: %w", c.Pid, err)
+	}
+	unix.CloseOnExec(fd)
+	return fd, nil
+}
+
+// Listener takes the listener of the seccomp filter from a child that is ready and has one. The descriptor is the caller's.
+func (c *Child) Listener() (int, error) {
+	fd, err := unix.PidfdGetfd(c.PidFD, int(c.arena.regs[plan.Listener]), 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot take seccomp listener of process %d: %w", c.Pid, err)
 	}
 	unix.CloseOnExec(fd)
 	return fd, nil

@@ -279,19 +279,8 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 		return nil, err
 	}
 	proc := &Process{}
-	if len(p.Halts) > 0 {
-		if err := child.Ready(); err != nil {
-			return nil, err
-		}
-		if proc.Console, err = takeConsole(child, cfg.Process.ConsoleSize); err != nil {
-			child.Abort()
-			return nil, err
-		}
-		err = child.Go()
-	} else {
-		err = child.Run()
-	}
-	if err != nil {
+	if err := c.halted(p.Halts, child, proc, cfg.Process.ConsoleSize); err != nil {
+		child.Abort()
 		if proc.Console != nil {
 			proc.Console.Close()
 		}
@@ -299,6 +288,27 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	}
 	proc.Pid, proc.PidFD = child.Pid, os.NewFile(uintptr(child.PidFD), "pidfd")
 	return proc, nil
+}
+
+// halted meets the child of an exec where it waits, and returns when it has become its program.
+func (c *Container) halted(list []plan.Halt, child *birth.Child, proc *Process, size *specs.Box) error {
+	for _, h := range list {
+		err := child.Ready()
+		switch {
+		case err != nil:
+		case h == plan.Terminal:
+			proc.Console, err = takeConsole(child, size)
+		case h == plan.Listening:
+			err = c.listen(child, specs.StateRunning)
+		}
+		if err != nil {
+			return err
+		}
+		if err := child.Proceed(); err != nil {
+			return err
+		}
+	}
+	return child.Run()
 }
 
 // apart are the flags of the namespaces that a process does not share with the caller.

@@ -45,6 +45,8 @@ func (c *Container) halts(list []plan.Halt) error {
 			err = c.createHooks()
 		case plan.Terminal:
 			c.Console, err = takeConsole(c.child, c.spec.Process.ConsoleSize)
+		case plan.Listening:
+			err = c.listen(c.child, specs.StateCreating)
 		}
 		if err != nil {
 			return err

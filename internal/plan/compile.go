@@ -66,14 +66,22 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if spec.Process.Terminal {
 		p.halt(Terminal)
 	}
-	if in.Gated {
+	// A listener is handed over while the container is created, so its filter is loaded then too.
+	late := filter != nil && filter.Notify
+	if in.Gated && !late {
 		p.gate()
 	}
-	if in.Latched {
-		p.latch()
+	t := tail{filter: filter, facts: in.Facts}
+	if late {
+		t.gated, t.latched = in.Gated, in.Latched
+		p.forget(in.Facts.Extra, kept(in)...)
+	} else {
+		if in.Latched {
+			p.latch()
+		}
+		p.forget(in.Facts.Extra)
 	}
-	p.forget(in.Facts.Extra)
-	if err := p.process(spec.Process, "", filter, in.Facts, func() {}); err != nil {
+	if err := p.process(spec.Process, t); err != nil {
 		return nil, err
 	}
 	return p.plan(clone, in.Facts)
@@ -318,55 +326,4 @@ func rootPropagation(name string) (uintptr, error) {
 		return 0, fmt.Errorf("linux.rootfsPropagation: no propagation %q", clip(name))
 	}
 	return w.set, nil
-}
-
-// gate is the last halt, between created and running.
-func (p *program) gate() {
-	p.origin = ""
-	p.halt(Created)
-}
-
-// halt tells the parent that the child has come so far, and waits for its word. A parent that died closes the gate:
-// the child ends then.
-func (p *program) halt(h Halt) {
-	p.halts = append(p.halts, h)
-	p.add("tell that it is "+h.String(), Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
-	read := p.add("wait for the word", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
-	read.Again, read.Skip, read.When = true, 1, NotZero
-	p.add("end: nobody gave it", ExitGroup, Int(125))
-}
-
-// latch is the place where a container waits that is created by one command and started by another. Its parent has let it
-// through the gate, when all was recorded that finds it again, and may be gone.
-func (p *program) latch() {
-	p.origin = ""
-	read := p.add("wait for start", Read, File(Latch), Arg{Kind: ZeroedArg, N: 8}, Int(1))
-	read.Again, read.Skip, read.When = true, 1, NotZero
-	p.add("end: nobody starts it", ExitGroup, Int(125))
-}
-
-// String is the halt in a word.
-func (h Halt) String() string {
-	switch h {
-	case Mounted:
-		return "mounted"
-	case Terminal:
-		return "at its terminal"
-	}
-	return "created"
-}
-
-// Ready is what the child writes to Status at a halt: a step number that no plan has, and 0.
-var Ready = [16]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
-// forget closes what the birth opened: everything but the three standard descriptors, those that the caller hands over,
-// and the status pipe, which execve closes. From here on no descriptor leads to the host. The parent sees to it that the
-// status pipe's number is above all of those.
-func (p *program) forget(extra int) {
-	p.origin = ""
-	for i := range extra {
-		p.add(fmt.Sprint("take descriptor ", 3+i), Dup3, File(fmt.Sprint("extra:", i)), Int(3+i), Int(0))
-	}
-	p.add("close everything below the status pipe", CloseRange, Int(3+extra), Arg{Kind: BelowArg, S: Status}, Int(0))
-	p.add("close everything above the status pipe", CloseRange, Arg{Kind: AboveArg, S: Status}, Int(uint32(0xffffffff)), Int(0))
 }

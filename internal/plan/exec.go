@@ -65,7 +65,11 @@ func CompileExec(in ExecInput) (*Plan, error) {
 		// The parent takes the master before it lets the child close it.
 		p.halt(Terminal)
 	}
-	p.forget(in.Facts.Extra)
+	if filter != nil && filter.Notify {
+		p.forget(in.Facts.Extra, Gate)
+	} else {
+		p.forget(in.Facts.Extra)
+	}
 	// The container sees its PID namespace's processes, and one with CAP_SYS_PTRACE may look into them and change them
 	// (CVE-2016-9962). What comes into it has the container's identity already, and nothing of the host's.
 	enter := func() {
@@ -76,7 +80,7 @@ func CompileExec(in ExecInput) (*Plan, error) {
 			p.control()
 		}
 	}
-	if err := p.process(proc, in.Path, filter, in.Facts, enter); err != nil {
+	if err := p.process(proc, tail{file: in.Path, filter: filter, facts: in.Facts, enter: enter}); err != nil {
 		return nil, err
 	}
 	done, err := p.plan(0, in.Facts)

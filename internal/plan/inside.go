@@ -23,6 +23,7 @@ const (
 	rGroups // the tmpfs that the v1 hierarchies are mounted on
 	rSysfs  // file systems of namespaces that are not the user namespace's
 	rMqueue
+	rListener
 )
 
 const (

@@ -51,6 +51,8 @@ const (
 	Mounted Halt = iota
 	// Terminal: the master of the terminal is at ConsoleFD, to be taken.
 	Terminal
+	// Listening: the listener of the seccomp filter is at the descriptor that register Listener has, to be taken.
+	Listening
 	// Created: the gate between created and running.
 	Created
 )
@@ -145,6 +147,9 @@ type Branch struct {
 
 // Reg is a register of the child: a result that a later step uses. Register 0 is no register.
 type Reg uint8
+
+// Listener is the register of a seccomp filter's listener.
+const Listener = rListener
 
 // Registers is how many registers there are, with the unused register 0.
 const Registers = 16

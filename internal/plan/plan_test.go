@@ -421,6 +421,36 @@ func TestExecAffinity(t *testing.T) {
 	golden.Check(t, "testdata/exec-affinity.plan", p.String())
 }
 
+// TestListenerPlan: a filter that asks is loaded before the gate, and its listener is handed over at once.
+func TestListenerPlan(t *testing.T) {
+	spec := &specs.Spec{
+		Root: &specs.Root{Path: "/srv/rootfs"}, Process: &specs.Process{Args: []string{"/bin/true"}, Cwd: "/", NoNewPrivileges: true},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}},
+			Seccomp: &specs.LinuxSeccomp{
+				DefaultAction: specs.ActAllow, ListenerPath: "/run/agent", Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdirat"}, Action: specs.ActNotify}},
+			},
+		},
+	}
+	p, err := Compile(spec, Input{Root: rootOf(spec), Facts: Facts{}, Gated: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Verify(given...); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]Halt{Listening, Created}, p.Halts); diff != "" {
+		t.Error(diff)
+	}
+	var tail []string
+	for _, s := range p.Steps[len(p.Steps)-9:] {
+		tail = append(tail, s.Call.String())
+	}
+	if got, want := strings.Join(tail, " "), "rt_sigprocmask seccomp write read exit_group write read exit_group execve"; got != want {
+		t.Errorf("the plan ends in %s, want %s", got, want)
+	}
+}
+
 func TestHookPlan(t *testing.T) {
 	hook := specs.Hook{Path: "/usr/bin/hook", Args: []string{"hook", "a"}, Env: []string{"A=1"}}
 	for name, ns := range map[string]uintptr{"hook": 0, "hook-between": unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER} {

@@ -15,9 +15,19 @@ import (
 // defaultPath is searched for a command when the process has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// tail is what the end of a birth takes beside the process itself.
+type tail struct {
+	file   string // the program, where args[0] does not name it
+	filter *seccomp.Filter
+	facts  Facts
+	// gated and latched: those are behind the filter.
+	gated, latched bool
+	enter          func() // adds what is done last, with the container's identity
+}
+
 // process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
-// file is the program's, or "" where args name it. filter may be nil. enter adds what is done last, with the container's identity.
-func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filter, f Facts, enter func()) error {
+func (p *program) process(proc *specs.Process, t tail) error {
+	f, filter := t.facts, t.filter
 	if err := p.rlimits(proc.Rlimits, f.NoFile); err != nil {
 		return err
 	}
@@ -46,7 +56,7 @@ func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filt
 	}
 	// Without no_new_privs a filter takes CAP_SYS_ADMIN, which goes away below.
 	if filter != nil && !proc.NoNewPrivileges {
-		p.filter(filter)
+		p.filter(t)
 	}
 	p.identity(proc.User)
 	if proc.Capabilities != nil {
@@ -61,14 +71,16 @@ func (p *program) process(proc *specs.Process, file string, filter *seccomp.Filt
 	dir := proc.Cwd
 	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
 	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
-	enter()
+	if t.enter != nil {
+		t.enter()
+	}
 	p.origin = "process"
 	p.signals(f.Ignored)
 	p.add("unblock signals", RtSigprocmask, Int(unix.SIG_SETMASK), Bytes(make([]byte, 8)), null, Int(8))
 	if filter != nil && proc.NoNewPrivileges {
-		p.filter(filter)
+		p.filter(t)
 	}
-	p.exec(proc, file)
+	p.exec(proc, t.file)
 	return nil
 }
 
@@ -142,6 +154,9 @@ func (p *program) signals(ignored uint64) {
 	}
 }
 
+// maxSocket is how long the path of a socket is (unix(7)).
+const maxSocket = 107
+
 // compileFilter turns the spec's seccomp profile into a program; nil stays nil.
 func compileFilter(profile *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 	if profile == nil {
@@ -151,20 +166,34 @@ func compileFilter(profile *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("linux.seccomp: %w", err)
 	}
+	if at := profile.ListenerPath; f.Notify && (!path.IsAbs(at) || len(at) > maxSocket) {
+		return nil, fmt.Errorf("linux.seccomp.listenerPath: %q is not an absolute path of a socket, %d bytes at most", clip(at), maxSocket)
+	}
 	return f, nil
 }
 
-// filter loads the seccomp program.
-func (p *program) filter(f *seccomp.Filter) {
+// filter loads the seccomp program. The listener of one that asks is handed over at once, for the next system call may be
+// one that it answers; write(2), by which the child tells of it, never is.
+func (p *program) filter(t tail) {
 	p.origin = "linux.seccomp"
-	b := make([]byte, 8*len(f.Program))
-	for i, in := range f.Program {
+	b := make([]byte, 8*len(t.filter.Program))
+	for i, in := range t.filter.Program {
 		binary.NativeEndian.PutUint16(b[8*i:], in.Code)
 		b[8*i+2], b[8*i+3] = in.Jt, in.Jf
 		binary.NativeEndian.PutUint32(b[8*i+4:], in.K)
 	}
-	p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(f.Program)), Seccomp,
-		Int(unix.SECCOMP_SET_MODE_FILTER), Int(f.Flags), Arg{Kind: FilterArg, S: string(b)})
+	s := p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(t.filter.Program)), Seccomp,
+		Int(unix.SECCOMP_SET_MODE_FILTER), Int(t.filter.Flags), Arg{Kind: FilterArg, S: string(b)})
+	if t.filter.Notify {
+		s.save(rListener)
+		p.halt(Listening)
+		if t.gated {
+			p.gate()
+		}
+		if t.latched {
+			p.latch()
+		}
+	}
 }
 
 // exec searches the command as execvp(3) does, in the container's root, by execve itself. A file is executed as it is.

@@ -23,7 +23,6 @@ func refuse(spec *specs.Spec) error {
 		{"linux.intelRdt", spec.Linux.IntelRdt != nil},
 		{"linux.memoryPolicy", spec.Linux.MemoryPolicy != nil},
 		{"linux.netDevices", len(spec.Linux.NetDevices) > 0},
-		{"linux.seccomp.listenerPath", spec.Linux.Seccomp != nil && spec.Linux.Seccomp.ListenerPath != ""},
 	} {
 		if f.asked {
 			return fmt.Errorf("%s: not implemented", f.field)
