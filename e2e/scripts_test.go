@@ -76,7 +76,11 @@ insecure = true
 //	let NAME PROGRAM ...   run and keep what it prints in $NAME
 //	await SECONDS PROGRAM  run again and again until it succeeds
 //	noleaks                see that nothing is left of what was not there when the script began
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+// runScripts runs the scripts of a folder.
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containers are made by root")
 	}
@@ -96,13 +100,13 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.RunT(serial{t}, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		WorkdirRoot:         work,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", tools+":"+bin+":"+os.Getenv("PATH"))
+			env.Setenv("PATH", tools+":"+filepath.Join(env.WorkDir, "bin")+":"+bin+":"+os.Getenv("PATH"))
 			return setup(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
