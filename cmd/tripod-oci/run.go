@@ -116,18 +116,31 @@ type forwarder struct {
 	done    chan struct{}
 }
 
+// usual are the signals that people and supervisors send to a program.
+var usual = [...]os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTERM, unix.SIGCONT, unix.SIGWINCH,
+}
+
+// lateSignals is when the others are caught too. Go takes three changes of thread for each of the 65, together as long as
+// half of a short container's life.
+const lateSignals = 100 * time.Millisecond
+
 // catch holds signals from now on, so that none is lost while the process is being made.
 func catch() *forwarder {
 	f := &forwarder{signals: make(chan os.Signal, 64), done: make(chan struct{})}
-	signal.Notify(f.signals)
+	signal.Notify(f.signals, usual[:]...)
 	return f
 }
 
 // forward passes signals on, what was held first. A change of size of our terminal is one of the process's.
 func (f *forwarder) forward(p *container.Process, tty *session) {
 	go func() {
+		late := time.NewTimer(lateSignals)
+		defer late.Stop()
 		for {
 			select {
+			case <-late.C:
+				signal.Notify(f.signals)
 			case s := <-f.signals:
 				switch sig := s.(unix.Signal); sig {
 				case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // of our own, of Go's scheduler, of our own
