@@ -2,7 +2,6 @@ package ns
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"strconv"
 )
@@ -62,18 +61,12 @@ type mountTable struct {
 // maxAsked is how many processes of a mount namespace are asked for its table: all but the first only when it has just ended.
 const maxAsked = 4
 
-// tables are the mount namespaces that have processes, but for the reader's own. Where mount namespaces were not looked at, the
-// links of their processes are read now.
+// tables are the mount namespaces that have processes, but for the reader's own.
 func (s *Snapshot) tables(self uint64) []mountTable {
 	var all []mountTable
 	at := map[uint64]int{}
 	for _, p := range s.Processes {
 		id := p.NS[Mnt]
-		if id == 0 && !s.options.wants(Mnt) {
-			if link, err := os.Readlink(processPath(s.Proc, p.PID) + "/ns/mnt"); err == nil {
-				_, id, _ = ParseLink(link)
-			}
-		}
 		if id == 0 || id == self {
 			continue
 		}
@@ -93,14 +86,9 @@ func (s *Snapshot) tables(self uint64) []mountTable {
 // read asks the processes of a mount namespace for its table until one answers.
 func (t *mountTable) read(proc string) {
 	for _, pid := range t.pids {
-		f, err := os.Open(processPath(proc, pid) + "/mountinfo")
+		text, err := readSome(processPath(proc, pid)+"/mountinfo", maxMountinfo+1)
 		if err != nil {
 			t.partial = unreadable(err)
-			continue
-		}
-		text, err := io.ReadAll(io.LimitReader(f, maxMountinfo+1))
-		f.Close()
-		if err != nil {
 			continue
 		}
 		t.pid, t.found, t.partial = pid, nsMounts(text), len(text) > maxMountinfo

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // MaxCmdline is how many bytes of a command line are read.
@@ -72,11 +74,11 @@ func (p *Process) ReadStat(proc string) error {
 
 // ReadOwner fills UID.
 func (p *Process) ReadOwner(proc string) error {
-	info, err := os.Stat(processPath(proc, p.PID))
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(processPath(proc, p.PID), &st); err != nil {
 		return fmt.Errorf("cannot read process %d: %w", p.PID, err)
 	}
-	p.UID = info.Sys().(*syscall.Stat_t).Uid
+	p.UID = st.Uid
 	return nil
 }
 
@@ -123,12 +125,29 @@ func gone(err error) bool {
 	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESRCH)
 }
 
-// readSome reads a file up to a limit.
-func readSome(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+// readSome reads a file of proc up to a limit. It is not os.ReadFile, which asks of each file whether it can be waited for.
+func readSome(path string, limit int) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
+	defer unix.Close(fd)
+	const first = 2048 // enough for most
+	text := make([]byte, 0, min(first, limit))
+	for len(text) < limit {
+		if len(text) == cap(text) {
+			text = slices.Grow(text, min(cap(text), limit-len(text)))
+		}
+		n, err := unix.Read(fd, text[len(text):min(cap(text), limit)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return text, nil
+		default:
+			text = text[:len(text)+n]
+		}
+	}
+	return text, nil
 }

@@ -185,7 +185,7 @@ func (s *Snapshot) gather(found []part) {
 			leader = l
 		}
 		for t, id := range p.NS {
-			if id == 0 || leader >= 0 && s.Processes[leader].NS[t] == id {
+			if id == 0 || !s.options.wants(Type(t)) || leader >= 0 && s.Processes[leader].NS[t] == id {
 				continue
 			}
 			n := s.add(Type(t), id)

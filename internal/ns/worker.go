@@ -69,7 +69,8 @@ func (w *worker) one(pid, tgid int, path string) bool {
 	}
 	p := Process{PID: pid, TGID: tgid}
 	for t, name := range names {
-		if w.options.wants(Type(t)) {
+		// Mount namespaces are looked at for what is mounted in them.
+		if w.options.wants(Type(t)) || Type(t) == Mnt && !w.options.Members {
 			p.NS[t] = w.link(dir, name, Type(t))
 		}
 	}
