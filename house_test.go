@@ -28,8 +28,8 @@ var floors = [][]string{
 		"internal/record",
 		"internal/seccomp",
 		"internal/life",
-		"internal/ns", "internal/getopt",
 		"internal/socket",
+		"internal/ns", "internal/ns/alone", "internal/getopt",
 		"internal/capture/filter",
 		"internal/capture/pcapng",
 	},
@@ -87,7 +87,7 @@ var only = map[string][]string{
 	"golang.org/x/sys/unix": {
 		"internal/capture",
 		"internal/capture/filter",
-		"internal/ns",
+		"internal/ns", "internal/ns/alone",
 		"internal/nsenter",
 		"internal/owner",
 		"internal/socket",

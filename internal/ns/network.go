@@ -15,7 +15,7 @@ import (
 const maxNetFile = 16 << 20
 
 // Addresses are the addresses of a network namespace but for loopback and link-local ones, IPv4 first, in their order. A namespace
-// without a process is entered for a moment by a thread that ends then.
+// without a process is entered for a moment.
 func (s *Snapshot) Addresses(n *Namespace) []netip.Addr {
 	for i, m := range n.Members {
 		if i == maxAsked {
@@ -41,13 +41,28 @@ func (s *Snapshot) Addresses(n *Namespace) []netip.Addr {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// The thread is not given back: it ends with the goroutine.
-		runtime.LockOSThread()
-		if unix.Setns(fd, unix.CLONE_NEWNET) == nil {
-			all, _ = addressesIn("/proc/thread-self/net")
-		}
+		all = addressesOf(fd)
 	}()
 	<-done
+	return all
+}
+
+// addressesOf enters a network namespace and comes back. If it cannot, its thread is not given back either.
+func addressesOf(fd int) []netip.Addr {
+	runtime.LockOSThread()
+	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil
+	}
+	defer unix.Close(own)
+	var all []netip.Addr
+	if unix.Setns(fd, unix.CLONE_NEWNET) == nil {
+		all, _ = addressesIn("/proc/thread-self/net")
+	}
+	if unix.Setns(own, unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
 	return all
 }
 

@@ -8,6 +8,7 @@
 package ns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -99,33 +100,40 @@ func Of(proc string, pid int) ([NumTypes]uint64, error) {
 		return ids, fmt.Errorf("cannot read namespaces of process %d: %w", pid, err)
 	}
 	defer unix.Close(dir)
-	_, err = readLinks(dir, &ids)
+	for t, name := range names {
+		var lerr error
+		ids[t], lerr = readLink(dir, name, Type(t))
+		err = cmp.Or(err, lerr)
+	}
+	if unreadable(err) && !exists(processPath(proc, pid)) {
+		err = unix.ENOENT
+	}
 	if err != nil {
 		err = fmt.Errorf("cannot read namespaces of process %d: %w", pid, err)
 	}
 	return ids, err
 }
 
-// readLinks reads the links of a folder /proc/PID/ns. It says whether one was there and not to be read, and why.
-func readLinks(dir int, ids *[NumTypes]uint64) (denied bool, err error) {
+// readLink reads a link of a folder /proc/PID/ns. A kernel without this type of namespace has none: that is 0 and no error.
+func readLink(dir int, name string, t Type) (uint64, error) {
 	var buf [64]byte
-	for t, name := range names {
-		n, lerr := unix.Readlinkat(dir, name, buf[:])
-		if lerr != nil {
-			if unreadable(lerr) {
-				denied = true
-			}
-			// A kernel without this type of namespace has no such link.
-			if err == nil && !errors.Is(lerr, unix.ENOENT) {
-				err = lerr
-			}
-			continue
-		}
-		if got, id, ok := ParseLink(string(buf[:n])); ok && got == Type(t) {
-			ids[t] = id
-		}
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return 0, nil
+	case err != nil:
+		return 0, err
 	}
-	return denied, err
+	if got, id, ok := ParseLink(string(buf[:n])); ok && got == t {
+		return id, nil
+	}
+	return 0, nil
+}
+
+// exists says whether there is a file.
+func exists(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil
 }
 
 // unreadable says that something is there and not to be looked at, other than gone.

@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -48,7 +49,7 @@ func (w *worker) look(pid int) {
 		return
 	}
 	tids, err := listPIDs(path + "/task")
-	w.partial = w.partial || unreadable(err)
+	w.note(path, err)
 	for _, tid := range tids {
 		if tid != pid {
 			w.one(tid, pid, path+"/task/"+strconv.Itoa(tid))
@@ -60,7 +61,7 @@ func (w *worker) look(pid int) {
 func (w *worker) one(pid, tgid int, path string) bool {
 	dir, err := unix.Open(path+"/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		w.partial = w.partial || unreadable(err)
+		w.note(path, err)
 		if gone(err) {
 			return false
 		}
@@ -71,17 +72,25 @@ func (w *worker) one(pid, tgid int, path string) bool {
 	for t, name := range names {
 		// Mount namespaces are looked at for what is mounted in them.
 		if w.options.wants(Type(t)) || Type(t) == Mnt && !w.options.Members {
-			p.NS[t] = w.link(dir, name, Type(t))
+			var lerr error
+			p.NS[t], lerr = readLink(dir, name, Type(t))
+			err = cmp.Or(err, lerr)
 		}
 	}
 	if w.options.Waiting && !w.options.Members {
 		for _, t := range []Type{PID, Time} {
-			if id := w.link(dir, t.String()+"_for_children", t); id != 0 && id != p.NS[t] && w.options.wants(t) {
+			id, lerr := readLink(dir, t.String()+"_for_children", t)
+			err = cmp.Or(err, lerr)
+			if id != 0 && id != p.NS[t] && w.options.wants(t) {
 				w.waiting = append(w.waiting, waiting{pid, t, id})
 			}
 		}
 	}
 	unix.Close(dir)
+	if unreadable(err) && !exists(path) {
+		return false
+	}
+	w.note(path, err)
 	w.processes = append(w.processes, p)
 	if !w.options.Members && pid == tgid {
 		w.descriptors(pid, path)
@@ -89,18 +98,10 @@ func (w *worker) one(pid, tgid int, path string) bool {
 	return true
 }
 
-// link reads a namespace's link, 0 when there is none or it may not be read.
-func (w *worker) link(dir int, name string, t Type) uint64 {
-	var buf [64]byte
-	n, err := unix.Readlinkat(dir, name, buf[:])
-	if err != nil {
-		w.partial = w.partial || unreadable(err)
-		return 0
-	}
-	if got, id, ok := ParseLink(string(buf[:n])); ok && got == t {
-		return id
-	}
-	return 0
+// note takes down that something of a process may not be read. The kernel says so of links of processes that are gone, too
+// (proc_ns_readlink).
+func (w *worker) note(path string, err error) {
+	w.partial = w.partial || unreadable(err) && exists(path)
 }
 
 // descriptors looks for namespaces and sockets among the open files of a process. Most processes have few, with the lowest
@@ -108,22 +109,22 @@ func (w *worker) link(dir int, name string, t Type) uint64 {
 func (w *worker) descriptors(pid int, path string) {
 	dir, err := unix.Open(path+"/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		w.partial = w.partial || unreadable(err)
+		w.note(path, err)
 		return
 	}
 	defer unix.Close(dir)
 	var st unix.Stat_t
-	if unix.Fstat(dir, &st) == nil && st.Size > 0 && st.Size <= 64 && w.lowest(pid, dir, int(st.Size)) {
+	if unix.Fstat(dir, &st) == nil && st.Size > 0 && st.Size <= 64 && w.lowest(pid, dir, path, int(st.Size)) {
 		return
 	}
-	w.listed(pid, dir)
+	w.listed(pid, dir, path)
 }
 
 // lowest reads count descriptors from 0 on, and says whether these were all. If not, it has found none.
-func (w *worker) lowest(pid, dir, count int) bool {
+func (w *worker) lowest(pid, dir int, path string, count int) bool {
 	before, found := len(w.held), 0
 	for fd := 0; fd < count; fd++ {
-		err := w.descriptor(pid, dir, fd, strconv.Itoa(fd))
+		err := w.descriptor(pid, dir, path, fd, strconv.Itoa(fd))
 		switch {
 		case err == nil:
 			if found++; found == count {
@@ -133,7 +134,7 @@ func (w *worker) lowest(pid, dir, count int) bool {
 			w.held = w.held[:before]
 			return false
 		default:
-			w.partial = w.partial || unreadable(err)
+			w.note(path, err)
 			return true
 		}
 	}
@@ -142,10 +143,10 @@ func (w *worker) lowest(pid, dir, count int) bool {
 }
 
 // listed reads the descriptors that the folder lists.
-func (w *worker) listed(pid, path int) {
-	dir, err := unix.Openat(path, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (w *worker) listed(pid, opened int, path string) {
+	dir, err := unix.Openat(opened, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		w.partial = w.partial || unreadable(err)
+		w.note(path, err)
 		return
 	}
 	defer unix.Close(dir)
@@ -157,8 +158,8 @@ func (w *worker) listed(pid, path int) {
 		_, _, w.names = unix.ParseDirent(w.dirents[:n], -1, w.names[:0])
 		for _, name := range w.names {
 			if fd, err := strconv.Atoi(name); err == nil {
-				if err := w.descriptor(pid, dir, fd, name); err != nil {
-					w.partial = w.partial || unreadable(err)
+				if err := w.descriptor(pid, dir, path, fd, name); err != nil {
+					w.note(path, err)
 				}
 			}
 		}
@@ -167,7 +168,7 @@ func (w *worker) listed(pid, path int) {
 }
 
 // descriptor looks at one open file. The error says that it cannot be looked at.
-func (w *worker) descriptor(pid, dir, fd int, name string) error {
+func (w *worker) descriptor(pid, dir int, path string, fd int, name string) error {
 	var buf [64]byte
 	n, err := unix.Readlinkat(dir, name, buf[:])
 	if err != nil {
@@ -180,7 +181,7 @@ func (w *worker) descriptor(pid, dir, fd int, name string) error {
 	link := string(buf[:n])
 	if inode, ok := strings.CutPrefix(link, "socket:["); ok {
 		if socket, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 64); err == nil && w.options.wants(Net) {
-			if id := w.netOfSocket(pid, fd, socket); id != 0 {
+			if id := w.netOfSocket(pid, fd, path, socket); id != 0 {
 				w.held = append(w.held, held{pid, fd, Net, id, true})
 			}
 		}
@@ -192,7 +193,7 @@ func (w *worker) descriptor(pid, dir, fd int, name string) error {
 
 // netOfSocket returns the network namespace of a socket, 0 when it is gone or may not be asked. A socket tells it only to who
 // has it, so it is taken from its process for a moment. Forked processes have the same sockets: one of each is asked.
-func (w *worker) netOfSocket(pid, fd int, socket uint64) uint64 {
+func (w *worker) netOfSocket(pid, fd int, path string, socket uint64) uint64 {
 	if id, known := w.netOf[socket]; known {
 		return id
 	}
@@ -204,7 +205,7 @@ func (w *worker) netOfSocket(pid, fd int, socket uint64) uint64 {
 		id = inodeOf(net)
 		unix.Close(net)
 	} else {
-		w.partial = w.partial || unreadable(err)
+		w.note(path, err)
 	}
 	w.netOf[socket] = id
 	return id
