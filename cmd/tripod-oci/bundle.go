@@ -124,7 +124,7 @@ func (g *globals) configuration(o *birthOptions, b *bundle, id string) (containe
 	}
 	cfg := container.Config{
 		Spec: b.spec, Host: host, Bundle: b.dir, Warn: g.warn,
-		Root:       plan.Rootfs{Path: rootPath(b.spec, b.dir)},
+		Root:       plan.Rootfs{Path: rootPath(b.spec, b.dir), Owned: true},
 		CgroupPath: path,
 		Stdio:      [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
 		Extra:      b.extra, KeepKeyring: o.noKeyring,

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/container"
+	"tripod/internal/plan"
 )
 
 const runHelp = `Usage: tripod-oci run [OPTIONS] ID
@@ -20,13 +21,22 @@ gets go to the program; its exit code is tripod-oci's.
 Options:
   -d, --detach              return when the program runs, and leave the container
       --keep                leave the stopped container
-      --trace               print how long each step of the birth took
+      --trace               print each step of the birth, how long it took, and its errno
 ` + birthHelp + `
 Examples:
   tripod-oci run --bundle /srv/web web
   tripod-oci run -d -b /srv/web web
   tripod-oci --cgroup-manager=disabled run -b /srv/job job-1
 `
+
+// traced prints one step: its number, how long it took, what it was, and the errno that came of it.
+func traced(s plan.Spent) {
+	result := ""
+	if s.Errno != 0 {
+		result = fmt.Sprintf(" = %s (%v)", unix.ErrnoName(s.Errno), s.Errno)
+	}
+	fmt.Fprintf(os.Stderr, "%4d %9.1fus  %-12s %s%s\n", s.Step, float64(s.Took.Nanoseconds())/1e3, s.Call, s.Name, result)
+}
 
 // run makes and starts a container, and stays with it unless told otherwise.
 func run(g *globals, args []string) (_ int, err error) {
@@ -47,9 +57,7 @@ func run(g *globals, args []string) (_ int, err error) {
 		return 0, err
 	}
 	if trace {
-		cfg.Trace = func(step int, name string, took time.Duration) {
-			fmt.Fprintf(os.Stderr, "%4d %9.1fus  %s\n", step, float64(took.Nanoseconds())/1e3, name)
-		}
+		cfg.Trace = traced
 	}
 	d, err := container.Claim(g.root, id)
 	if err != nil {

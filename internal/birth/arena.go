@@ -57,13 +57,14 @@ type arena struct {
 	steps []int
 	fds   map[string]int
 	lists map[*string]uintptr // lists of strings that were encoded, by their first: an environment is one of many steps
-	times []uint64            // when each op was done, in ticks; nil unless measured
+	// moments are those of each op; nil unless measured.
+	moments []moment
 }
 
 // newArena encodes p with the descriptors fds into fresh memory. The child closes what is not among fds, unless p lets
 // it inherit. The memory is at address at, or where there is room if that is 0.
 func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
-	size := int(unsafe.Sizeof(state{})) + (64+8)*(len(p.Steps)+len(fds)+8)
+	size := int(unsafe.Sizeof(state{})) + (64+16)*(len(p.Steps)+len(fds)+8)
 	if at != 0 {
 		size += complaints * (len(p.Steps) + len(fds) + maxErrno)
 	}

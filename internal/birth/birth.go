@@ -411,7 +411,7 @@ func (c *Child) release() {
 	if c.arena != nil {
 		if c.plan.Trace != nil {
 			for _, s := range c.arena.spent(c.plan, c.began) {
-				c.plan.Trace(s.Step, s.Name, s.Took)
+				c.plan.Trace(s)
 			}
 		}
 		c.arena.free()

@@ -127,7 +127,10 @@ arg5:
 	RDTSC
 	SHLQ	$32, DX
 	ORQ	DX, AX
-	MOVQ	AX, 0(CX)(R15*8)
+	MOVQ	R15, DX
+	SHLQ	$4, DX
+	MOVQ	AX, 0(CX)(DX*1)
+	MOVQ	BX, 8(CX)(DX*1)
 result:
 	MOVQ	BX, AX
 	MOVBLZX	op_flags(R13), BX

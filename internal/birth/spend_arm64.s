@@ -116,7 +116,9 @@ arg5:
 	MOVD	clock(R19), R9
 	CBZ	R9, result
 	MRS	CNTVCT_EL0, R10
-	MOVD	R10, (R9)(R21<<3)
+	ADD	R21<<4, R9, R9
+	MOVD	R10, 0(R9)
+	MOVD	R0, 8(R9)
 result:
 	MOVBU	op_flags(R20), R22
 	CMN	$4095, R0

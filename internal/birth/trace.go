@@ -4,18 +4,13 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"tripod/internal/plan"
 )
 
 // ticks is the processor's own clock, which the child reads too.
 func ticks() uint64
-
-// Spent is how long one step of a plan took.
-type Spent struct {
-	Step int
-	Name string
-	Took time.Duration
-}
 
 // clock is the means to turn ticks into time: both clocks at one moment.
 type clock struct {
@@ -25,29 +20,38 @@ type clock struct {
 
 func now() clock { return clock{ticks(), time.Now()} }
 
-// measure makes the child note the time after each op.
-func (a *arena) measure() {
-	b := a.alloc(8 * len(a.steps))
-	a.clock = uintptr(unsafe.Pointer(b))
-	a.times = unsafe.Slice((*uint64)(unsafe.Pointer(b)), len(a.steps))
+// moment is when an op was done, in ticks, and what came of it.
+type moment struct {
+	at     uint64
+	result int64
 }
 
-// spent reads the times of the steps that were made, in order. The last, execve, has none: nobody came back from it.
-func (a *arena) spent(p *plan.Plan, from clock) []Spent {
+// measure makes the child note the moment of each op.
+func (a *arena) measure() {
+	b := a.alloc(int(unsafe.Sizeof(moment{})) * len(a.steps))
+	a.clock = uintptr(unsafe.Pointer(b))
+	a.moments = unsafe.Slice((*moment)(unsafe.Pointer(b)), len(a.steps))
+}
+
+// spent reads the moments of the steps that were made, in order. The last, execve, has none: nobody came back from it.
+func (a *arena) spent(p *plan.Plan, from clock) []plan.Spent {
 	to := now()
 	tick := float64(to.wall.Sub(from.wall)) / float64(max(1, to.ticks-from.ticks))
-	var list []Spent
+	var list []plan.Spent
 	before := a.born
-	for i, at := range a.times {
-		if at == 0 {
+	for i, m := range a.moments {
+		if m.at == 0 {
 			continue
 		}
-		s := Spent{Step: a.steps[i], Name: "close the parent's descriptors", Took: time.Duration(float64(at-before) * tick)}
+		s := plan.Spent{Step: a.steps[i], Name: "close the parent's descriptors", Call: plan.CloseRange, Took: time.Duration(float64(m.at-before) * tick)}
 		if s.Step >= 0 {
-			s.Name = p.Steps[s.Step].Name
+			s.Name, s.Call = p.Steps[s.Step].Name, p.Steps[s.Step].Call
+		}
+		if m.result < 0 && m.result >= -4095 {
+			s.Errno = unix.Errno(-m.result)
 		}
 		list = append(list, s)
-		before = at
+		before = m.at
 	}
 	return list
 }

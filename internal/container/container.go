@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -45,8 +44,8 @@ type Config struct {
 	Bundle string
 	// Warn, if any, is told what is to be logged and ends nothing.
 	Warn func(error)
-	// Trace, if any, is told how long each step of the birth took (see plan.Plan).
-	Trace func(step int, name string, took time.Duration)
+	// Trace, if any, is told of each step of the birth that was made (see plan.Plan).
+	Trace func(plan.Spent)
 
 	latch *birth.Latch
 }

@@ -38,8 +38,17 @@ type Plan struct {
 	Inherit bool
 	// Warnings are what the spec asks for and cannot have, where the runtime specification wants no error for that.
 	Warnings []string
-	// Trace, if any, is told after the birth how long each step took; step -1 is what the birth adds to the plan.
-	Trace func(step int, name string, took time.Duration)
+	// Trace, if any, is told after the birth of each step that was made, in order.
+	Trace func(Spent)
+}
+
+// Spent is a step that was made.
+type Spent struct {
+	Step  int // its number; -1 is what the birth adds to the plan
+	Name  string
+	Call  Call
+	Took  time.Duration
+	Errno unix.Errno // what came of it; 0 is success
 }
 
 // Halt is why a child waits.
