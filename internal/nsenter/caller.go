@@ -229,12 +229,12 @@ func (v *view) like(o Options) error {
 		}
 	}
 	l.Groups = groups
-	for nr := range unix.RLIMIT_RTTIME + 1 {
-		var r unix.Rlimit
-		if err := unix.Prlimit(v.PID, nr, nil, &r); err != nil {
-			return fmt.Errorf("cannot read limits of process %d: %s", v.PID, text(err))
-		}
-		l.Rlimits = append(l.Rlimits, plan.Rlimit{Soft: r.Cur, Hard: r.Max})
+	limits, err := v.target.read("limits", 64<<10)
+	if err != nil {
+		return err
+	}
+	if l.Rlimits, err = parseLimits(limits); err != nil {
+		return fmt.Errorf("cannot read %s: %w", v.target.path("limits"), err)
 	}
 	score, err := v.target.read("oom_score_adj", 64)
 	if err == nil {

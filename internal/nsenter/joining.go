@@ -93,6 +93,9 @@ func (p *program) sayAndEnd(line string, exit int) {
 // Decide turns options and facts into what is done. It asks nothing of the machine.
 func Decide(o Options, f Facts) (*Joining, error) {
 	j := &Joining{Options: o, Facts: f, Fork: o.Forks() || f.Leaf || !f.Keeps, Env: f.Env}
+	if f.Tools != nil {
+		j.Env = withPaths(f.Env, f.Tools.Paths)
+	}
 	j.Args, j.Argv0 = command(o.Args, f)
 	p := &program{hints: map[int]string{}, alone: !j.Fork}
 	p.start(j)
@@ -143,6 +146,9 @@ func (p *program) join(j *Joining) {
 		try.Any, try.Skip = true, 1
 		p.do("not permitted yet", "", plan.Prctl, plan.Int(unix.PR_GET_DUMPABLE), plan.Int(0), plan.Int(0), plan.Int(0), plan.Int(0)).Skip = 1
 		p.do("joined: done with it", "", plan.Close, plan.File(n.file()))
+	}
+	if f.Tools != nil {
+		p.view(f.Tools)
 	}
 	left := slices.Clone(f.Joins)
 	for i, u := range f.Users {

@@ -67,6 +67,38 @@ func parseStatus(text string) (*Likened, error) {
 	return l, nil
 }
 
+// parseLimits reads /proc/PID/limits, which has one line for each limit in the order of their numbers, below a heading
+// (proc(5)). prlimit(2) would want CAP_SYS_RESOURCE for another user's.
+func parseLimits(text string) ([]plan.Rlimit, error) {
+	const name = 26 // the width of the first column
+	var all []plan.Rlimit
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "Limit ") {
+			continue
+		}
+		if len(line) < name {
+			return nil, fmt.Errorf("%q is no limit", line)
+		}
+		f := strings.Fields(line[name:])
+		if len(f) < 2 {
+			return nil, fmt.Errorf("%q is no limit", line)
+		}
+		var pair [2]uint64
+		for i := range pair {
+			pair[i] = unix.RLIM_INFINITY
+			if f[i] == "unlimited" {
+				continue
+			}
+			var err error
+			if pair[i], err = strconv.ParseUint(f[i], 10, 64); err != nil {
+				return nil, fmt.Errorf("%q is no limit", line)
+			}
+		}
+		all = append(all, plan.Rlimit{Soft: pair[0], Hard: pair[1]})
+	}
+	return all, nil
+}
+
 func (l *Likened) set(key string) *uint64 {
 	switch key {
 	case "CapBnd":

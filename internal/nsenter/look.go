@@ -161,6 +161,9 @@ func look(o Options, t owner.Target) (_ *view, err error) {
 	if err := v.spaces(o); err != nil {
 		return nil, err
 	}
+	if err := v.lay(o); err != nil {
+		return nil, err
+	}
 	if err := v.dirs(o); err != nil {
 		return nil, err
 	}

@@ -18,13 +18,12 @@ const ebadf = unix.EBADF
 const (
 	rDir plan.Reg = iota + 1
 	rFile
-	rScratch
-	rView
 )
 
 var (
-	null = plan.Arg{}
-	cwd  = plan.Int(unix.AT_FDCWD)
+	null  = plan.Arg{}
+	empty = plan.Text("")
+	cwd   = plan.Int(unix.AT_FDCWD)
 )
 
 // start is what is done as the caller, where /proc is still the caller's.
@@ -52,9 +51,6 @@ func (p *program) hide() {
 // places changes root and working directory.
 func (p *program) places(j *Joining) {
 	f := j.Facts
-	if f.Tools != nil {
-		p.view(f.Tools)
-	}
 	dir := plan.File("cwd")
 	if f.Root {
 		p.origin = "--root"
@@ -98,6 +94,11 @@ func (p *program) fork(j *Joining) {
 	}
 	if f.Dir {
 		close("cwd")
+	}
+	if t := f.Tools; t != nil {
+		for _, file := range append([]string{"tools:root", "tools:scratch", "tools:view"}, t.files()...) {
+			close(file)
+		}
 	}
 	if j.entersPID() {
 		p.origin = "--pid"
