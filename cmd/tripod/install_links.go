@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -21,24 +22,46 @@ func links() []link {
 func newInstallLinks(a *app) *cobra.Command {
 	var force, remove bool
 	cmd := &cobra.Command{
-		Use:   "install-links DIR",
+		Use:   "install-links DIR [NAME...]",
 		Short: "Make the names lsns, nsenter and docker in a folder",
 		Long: `Make symbolic links in a folder, so that the commands people know are tripod's: lsns and
-nsenter, and docker for ps and inspect. Put the folder before others in PATH. Files of the same
-names that are not such links are left alone, unless --force says otherwise.`,
-		Example: "  tripod install-links /usr/local/bin\n  tripod install-links --remove /usr/local/bin",
-		Args:    cobra.ExactArgs(1),
+nsenter, and docker for ps and inspect, or those of them that are named. Put the folder before
+others in PATH. Files of the same names that are not such links are left alone, unless --force
+says otherwise.`,
+		Example: "  tripod install-links /usr/local/bin\n  tripod install-links ~/bin docker\n  tripod install-links --remove /usr/local/bin",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if remove {
-				return removeLinks(args[0])
+			chosen, err := chosenLinks(args[1:])
+			if err != nil {
+				return err
 			}
-			return installLinks(args[0], links(), force)
+			if remove {
+				return removeLinks(args[0], chosen)
+			}
+			return installLinks(args[0], chosen, force)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace files of these names")
 	cmd.Flags().BoolVar(&remove, "remove", false, "take away the links that were made")
 	cmd.MarkFlagsMutuallyExclusive("force", "remove")
 	return cmd
+}
+
+// chosenLinks are the links of these names, or all.
+func chosenLinks(names []string) ([]link, error) {
+	all := links()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []link
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(l link) bool { return l.name == name })
+		if i < 0 {
+			return nil, misuse("use lsns, nsenter or docker", "cannot make link %q: tripod is not known by this name", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
 // installLinks makes all links or none: each beside its name first, then all put in place, and what was replaced put back when
@@ -94,9 +117,9 @@ func installLinks(dir string, all []link, force bool) (err error) {
 }
 
 // removeLinks takes away the links that are ours.
-func removeLinks(dir string) error {
+func removeLinks(dir string, all []link) error {
 	var errs []error
-	for _, l := range links() {
+	for _, l := range all {
 		path := filepath.Join(dir, l.name)
 		if target, err := os.Readlink(path); err != nil || target != l.program {
 			continue

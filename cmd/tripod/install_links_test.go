@@ -73,3 +73,15 @@ func TestInstallLinks(t *testing.T) {
 		t.Error("links in no folder")
 	}
 }
+
+func TestChosenLinks(t *testing.T) {
+	if all, err := chosenLinks(nil); err != nil || len(all) != 3 {
+		t.Errorf("all: %v, %v", all, err)
+	}
+	if one, err := chosenLinks([]string{"docker"}); err != nil || len(one) != 1 || one[0].name != "docker" {
+		t.Errorf("docker: %v, %v", one, err)
+	}
+	if _, err := chosenLinks([]string{"podman"}); err == nil {
+		t.Error("podman is taken for a name of tripod's")
+	}
+}
