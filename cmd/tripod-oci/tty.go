@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"tripod/internal/container"
 )
 
 // sendConsole sends the master of a terminal over a socket to whoever will attend to it, and closes it here.
@@ -18,16 +19,11 @@ func sendConsole(path string, master *os.File) error {
 		return nil
 	}
 	defer master.Close()
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return fmt.Errorf("cannot send terminal to --console-socket %s: %w", path, err)
-	}
-	defer conn.Close()
 	// Its receivers expect to wait in read(2).
 	if err := unix.SetNonblock(int(master.Fd()), false); err != nil {
 		return fmt.Errorf("cannot send terminal: %w", err)
 	}
-	if _, _, err := conn.WriteMsgUnix([]byte("/dev/ptmx"), unix.UnixRights(int(master.Fd())), nil); err != nil {
+	if err := container.Deliver(path, []byte("/dev/ptmx"), int(master.Fd())); err != nil {
 		return fmt.Errorf("cannot send terminal to --console-socket %s: %w", path, err)
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"tripod/internal/birth"
 )
 
-// patience is how long a seccomp agent may take to be connected to and to take one message, in seconds.
+// patience is how long a receiver may take to be connected to and to take one message, in seconds.
 const patience = 10
 
 // listen hands the listener of a child's seccomp filter to the agent that the spec names, with the state of the child
@@ -28,7 +28,7 @@ func (c *Container) listen(child *birth.Child, status specs.ContainerState) erro
 		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: child.Pid, Metadata: profile.ListenerMetadata, State: c.State(status),
 	})
 	if err == nil {
-		err = deliver(profile.ListenerPath, data, fd)
+		err = Deliver(profile.ListenerPath, data, fd)
 	}
 	if err != nil {
 		return fmt.Errorf("linux.seccomp.listenerPath: cannot hand the listener to %s: %w", profile.ListenerPath, err)
@@ -36,8 +36,9 @@ func (c *Container) listen(child *birth.Child, status specs.ContainerState) erro
 	return nil
 }
 
-// deliver sends data, and a descriptor with its first byte, to a stream socket, and closes the connection.
-func deliver(path string, data []byte, fd int) error {
+// Deliver sends data, and a descriptor with its first byte, to whoever listens on a stream socket, and closes the
+// connection: a seccomp agent, or the receiver of a terminal.
+func Deliver(path string, data []byte, fd int) error {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
