@@ -50,7 +50,7 @@ const (
 // ExitCode is the exit code that tells an error of Start or Exec.
 func ExitCode(err error) int {
 	var step *birth.StepError
-	if !errors.As(err, &step) || step.Call != plan.Execve {
+	if !errors.As(err, &step) || step.Call != plan.Execve && step.Call != plan.Faccessat {
 		return ExitTool
 	}
 	if errors.Is(step.Errno, unix.ENOENT) || errors.Is(step.Errno, unix.ENOTDIR) {

@@ -18,6 +18,7 @@ const (
 	Execve
 	Execveat
 	ExitGroup
+	Faccessat
 	Fchdir
 	Fchown
 	Fchownat
@@ -77,6 +78,7 @@ var calls = [callEnd]struct {
 	Execve:           {"execve", unix.SYS_EXECVE},
 	Execveat:         {"execveat", unix.SYS_EXECVEAT},
 	ExitGroup:        {"exit_group", unix.SYS_EXIT_GROUP},
+	Faccessat:        {"faccessat", unix.SYS_FACCESSAT},
 	Fchdir:           {"fchdir", unix.SYS_FCHDIR},
 	Fchown:           {"fchown", unix.SYS_FCHOWN},
 	Fchownat:         {"fchownat", unix.SYS_FCHOWNAT},

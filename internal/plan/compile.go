@@ -63,6 +63,9 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 		p.halt(Mounted)
 	}
 	p.changeRoot(spec)
+	if in.Latched {
+		p.find(spec.Process)
+	}
 	if spec.Process.Terminal {
 		p.halt(Terminal)
 	}

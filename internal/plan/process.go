@@ -228,6 +228,41 @@ func (p *program) exec(proc *specs.Process, file string) {
 	}
 }
 
+// find sees that there is a program to execute, for a container that is created now and started later: callers want to hear
+// of it when they create (runc and crun do the same). It decides nothing: execve searches anew.
+func (p *program) find(proc *specs.Process) {
+	p.origin = "process.args"
+	name := proc.Args[0]
+	var places []string
+	if strings.Contains(name, "/") {
+		places = []string{inDir(proc.Cwd, name)}
+	} else {
+		for dir := range strings.SplitSeq(lookup(proc.Env), ":") {
+			places = append(places, path.Join(inDir(proc.Cwd, dir), name))
+		}
+	}
+	for i, at := range places {
+		s := p.add("find "+at, Faccessat, cwd, Text(at), Int(unix.X_OK))
+		if i < len(places)-1 {
+			s.on(unix.ENOENT, 0).on(unix.ENOTDIR, 0)
+			s.Skip = uint8(min(len(places)-1-i, 255))
+			continue
+		}
+		s.Name = "find " + name + " in PATH " + lookup(proc.Env)
+		if strings.Contains(name, "/") {
+			s.Name = "find " + name
+		}
+	}
+}
+
+// inDir is a path as it is seen from a directory.
+func inDir(dir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(dir, name)
+}
+
 // lookup is the PATH of an environment: the last one counts, as in execve's new program.
 func lookup(env []string) string {
 	found := defaultPath
