@@ -59,11 +59,12 @@ type arena struct {
 	lists map[*string]uintptr // lists of strings that were encoded, by their first: an environment is one of many steps
 	// moments are those of each op; nil unless measured.
 	moments []moment
+	shift   uintptr // what the child adds to the parent's addresses
 }
 
 // newArena encodes p with the descriptors fds into fresh memory. The child closes what is not among fds, unless p lets
-// it inherit. The memory is at address at, or where there is room if that is 0.
-func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
+// it inherit. The memory is at address at, or where there is room if that is 0. With a seed it is that of its file.
+func newArena(p *plan.Plan, fds map[string]int, at uintptr, seed *seedling) (*arena, error) {
 	size := int(unsafe.Sizeof(state{})) + (64+16)*(len(p.Steps)+len(fds)+8)
 	if at != 0 {
 		size += complaints * (len(p.Steps) + len(fds) + maxErrno)
@@ -83,15 +84,29 @@ func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
 		}
 	}
 	page := unix.Getpagesize()
-	mem, err := memory(at, (size+2*page)&^(page-1))
+	size = (size + 2*page) &^ (page - 1)
+	fd := -1
+	if seed != nil {
+		var err error
+		if fd, err = seed.grow(size + len(fds)*64 + page); err != nil {
+			return nil, fmt.Errorf("cannot get memory for a plan of %d steps: %w", len(p.Steps), err)
+		}
+		size = seed.size
+	}
+	mem, err := memory(at, size, fd)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get memory for a plan of %d steps: %w", len(p.Steps), err)
 	}
 	a := &arena{mem: mem, state: (*state)(unsafe.Pointer(&mem[0])), used: int(unsafe.Sizeof(state{})), fds: fds, lists: map[*string]uintptr{}}
 	a.sigall = ^uint64(0)
 	a.state.status = uintptr(fds[plan.Status])
+	if seed != nil {
+		a.shift = arenaAt - uintptr(unsafe.Pointer(&mem[0]))
+	}
 	var ops []op
 	switch {
+	case seed != nil:
+		ops = a.settle()
 	case at != 0:
 		ops = a.closeOnExec()
 	case !p.Inherit:
@@ -106,18 +121,21 @@ func newArena(p *plan.Plan, fds map[string]int, at uintptr) (*arena, error) {
 	}
 	list := a.alloc(64 * len(ops))
 	copy(unsafe.Slice((*op)(unsafe.Pointer(list)), len(ops)), ops)
-	a.ops, a.nops = uintptr(unsafe.Pointer(list)), uintptr(len(ops))
+	a.ops, a.nops = a.address(list), uintptr(len(ops))
 	return a, nil
 }
 
-// memory is shared with children, and lies at an address if that is not 0.
-func memory(at uintptr, size int) ([]byte, error) {
+// memory is shared with children, and lies at an address if that is not 0. It is a file's, or nobody's if that is -1.
+func memory(at uintptr, size, fd int) ([]byte, error) {
 	const how = unix.PROT_READ | unix.PROT_WRITE
-	flags := unix.MAP_SHARED | unix.MAP_ANON
+	flags := unix.MAP_SHARED
+	if fd < 0 {
+		flags |= unix.MAP_ANON
+	}
 	if at != 0 {
 		flags |= unix.MAP_FIXED_NOREPLACE
 	}
-	p, err := unix.MmapPtr(-1, 0, *(*unsafe.Pointer)(unsafe.Pointer(&at)), uintptr(size), how, flags)
+	p, err := unix.MmapPtr(fd, 0, *(*unsafe.Pointer)(unsafe.Pointer(&at)), uintptr(size), how, flags)
 	if err != nil {
 		return nil, err
 	}
@@ -145,16 +163,19 @@ func (a *arena) alloc(n int) *byte {
 	return &a.mem[at : at+n : at+n][0]
 }
 
+// address is where the child finds what is at b.
+func (a *arena) address(b *byte) uintptr { return uintptr(unsafe.Pointer(b)) + a.shift }
+
 func (a *arena) text(s string) uintptr {
 	b := a.alloc(len(s) + 1)
 	copy(unsafe.Slice(b, len(s)+1), s)
-	return uintptr(unsafe.Pointer(b))
+	return a.address(b)
 }
 
 func (a *arena) words(w ...uintptr) uintptr {
 	b := a.alloc(8 * (len(w) + 1))
 	copy(unsafe.Slice((*uintptr)(unsafe.Pointer(b)), len(w)), w)
-	return uintptr(unsafe.Pointer(b))
+	return a.address(b)
 }
 
 func (a *arena) arg(v plan.Arg) uintptr {
@@ -184,9 +205,9 @@ func (a *arena) arg(v plan.Arg) uintptr {
 	case plan.AboveArg:
 		return uintptr(a.fds[v.S] + 1)
 	case plan.ZeroedArg:
-		return uintptr(unsafe.Pointer(a.alloc(int(v.N))))
+		return a.address(a.alloc(int(v.N)))
 	case plan.InnerArg:
-		return uintptr(unsafe.Pointer(&a.inner))
+		return uintptr(unsafe.Pointer(&a.inner)) + a.shift
 	case plan.FilterArg:
 		var head [8]byte
 		binary.NativeEndian.PutUint16(head[:], uint16(len(v.S)/8))

@@ -56,7 +56,7 @@ func Become(p *plan.Plan, given map[string]int) error {
 		own = append(own, fd)
 		fds[o.Name] = fd
 	}
-	a, err := newArena(p, fds, arenaAt)
+	a, err := newArena(p, fds, arenaAt, nil)
 	if err != nil {
 		return err
 	}

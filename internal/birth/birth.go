@@ -1,9 +1,8 @@
 // Package birth brings processes into being: it clones a child that spends a plan.Plan, one system call after another, and ends as somebody's program.
 //
-// The child is a plain fork of the calling process (clone3(2)) that never runs Go code: an assembly loop spends the
-// encoded Plan, so neither the runtime's threads and locks nor race and coverage instrumentation matter to it. The
-// parent may have any number of threads. A fork costs time in proportion to the parent's memory; call it from small
-// processes.
+// The child never runs Go code: an assembly loop spends the encoded Plan, so neither the runtime's threads and locks nor
+// race and coverage instrumentation matter to it. Before that it has left the runtime's program for a file in memory that
+// is only that loop (seed.go). The parent may have any number of threads and any size.
 //
 // Words. A halt is where a child waits for its parent's word; the gate, between created and running, is the last. The
 // status pipe is where it tells that it is at one, or which step failed; execve closes it. Pause is the program of 300 bytes that holds a Pod's
@@ -22,19 +21,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
-	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/plan"
 )
-
-// spend clones a child that spends the ops of state and returns its PID, or a negative errno.
-//
-//go:noescape
-func spend(args, size, state uintptr) (pid uintptr)
 
 // Child is a process that is being born. Its methods are for one goroutine.
 type Child struct {
@@ -118,10 +109,12 @@ func StartLatched(p *plan.Plan, given map[string]int, latch *Latch) (*Child, err
 		own = append(own, fd)
 		fds[o.Name] = fd
 	}
-	return start(p, fds, latch, &own)
+	return start(p, fds, latch, &own, true)
 }
 
-func start(p *plan.Plan, fds map[string]int, latch *Latch, own *[]int) (_ *Child, err error) {
+// start clones the child. Without leave it stays in this program, which is for one that executes nothing and that no
+// container sees.
+func start(p *plan.Plan, fds map[string]int, latch *Latch, own *[]int, leave bool) (_ *Child, err error) {
 	c := &Child{Pid: -1, PidFD: -1, plan: p, status: -1, gate: -1}
 	defer func() {
 		if err != nil {
@@ -143,95 +136,39 @@ func start(p *plan.Plan, fds map[string]int, latch *Latch, own *[]int) (_ *Child
 	c.gate = gate[1]
 	*own = append(*own, gate[0])
 	fds[plan.Status], fds[plan.Gate] = status[1], gate[0]
+	var seed *seedling
+	if leave {
+		if seed, err = sow(fds, own); err != nil {
+			return nil, err
+		}
+	}
 	if err := lift(fds, own); err != nil {
 		return nil, err
 	}
 	if err := above(fds, own); err != nil {
 		return nil, err
 	}
-	if c.arena, err = newArena(p, fds, 0); err != nil {
+	if leave {
+		seed.program, seed.memory = fds[seedProgram], fds[seedMemory]
+		delete(fds, seedProgram)
+		delete(fds, seedMemory)
+	}
+	if c.arena, err = newArena(p, fds, 0, seed); err != nil {
 		return nil, err
 	}
 	if p.Trace != nil {
 		c.arena.measure()
 	}
+	begin := c.arena.state
+	if leave {
+		c.arena.leap(seed)
+		begin = seed.hop
+	}
 	c.began = now()
-	if err := c.clone(fds); err != nil {
+	if err := c.clone(fds, begin); err != nil {
 		return nil, err
 	}
 	return c, nil
-}
-
-// lift moves descriptors away from the numbers that the plan gives a meaning: 0, 1, 2, those that the process gets beside
-// them, the first ones that it closes by range, and the console's.
-func lift(fds map[string]int, own *[]int) error {
-	low := 3
-	for name := range fds {
-		if strings.HasPrefix(name, "extra:") {
-			low++
-		}
-	}
-	for name, fd := range fds {
-		if fd > low && fd != plan.ConsoleFD {
-			continue
-		}
-		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, low+1)
-		if err == nil && up == plan.ConsoleFD {
-			*own = append(*own, up)
-			up, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, plan.ConsoleFD+1)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot duplicate descriptor of %s: %w", name, err)
-		}
-		*own = append(*own, up)
-		fds[name] = up
-	}
-	return nil
-}
-
-// above gives gate and latch higher numbers than the status pipe, in this order: a plan that keeps them closes what is
-// around them.
-func above(fds map[string]int, own *[]int) error {
-	last := fds[plan.Status]
-	for _, name := range []string{plan.Gate, plan.Latch} {
-		fd, ok := fds[name]
-		if ok && fd <= last {
-			var err error
-			if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, max(last, plan.ConsoleFD)+1); err != nil {
-				return fmt.Errorf("cannot duplicate descriptor of the %s: %w", name, err)
-			}
-			*own = append(*own, fd)
-			fds[name] = fd
-		}
-		last = max(last, fd)
-	}
-	return nil
-}
-
-// cloneArgs is struct clone_args of clone3(2).
-type cloneArgs struct {
-	flags, pidFD, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
-}
-
-func (c *Child) clone(fds map[string]int) error {
-	args := (*cloneArgs)(unsafe.Pointer(c.arena.alloc(int(unsafe.Sizeof(cloneArgs{})))))
-	pidfd := (*int32)(unsafe.Pointer(c.arena.alloc(4)))
-	*args = cloneArgs{
-		flags:      c.plan.Clone | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
-		pidFD:      uint64(uintptr(unsafe.Pointer(pidfd))),
-		exitSignal: uint64(unix.SIGCHLD),
-	}
-	if c.plan.IntoCgroup != "" {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(fds[c.plan.IntoCgroup])
-	}
-	pid := int(spend(uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), uintptr(unsafe.Pointer(c.arena.state))))
-	runtime.KeepAlive(c.arena)
-	if pid < 0 {
-		return &StepError{Step: -1, Name: "clone", Origin: "linux.namespaces", Errno: unix.Errno(-pid)}
-	}
-	c.Pid, c.PidFD = pid, int(*pidfd)
-	return nil
 }
 
 // second waits for the end of a first clone that left its work to a second one, which is ours from then on.
@@ -352,6 +289,9 @@ func (c *Child) listen() (bool, error) {
 		return false, nil
 	case b == plan.Ready:
 		return true, nil
+	}
+	if c.arena.shift != 0 && c.arena.born == 0 {
+		return false, &StepError{Step: -1, Name: "execute a program in memory", Errno: unix.Errno(binary.NativeEndian.Uint64(b[8:]))}
 	}
 	at := c.arena.step(binary.NativeEndian.Uint64(b[:8]))
 	e := &StepError{Step: at, Name: "close descriptors", Errno: unix.Errno(binary.NativeEndian.Uint64(b[8:]))}

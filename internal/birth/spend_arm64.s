@@ -58,6 +58,38 @@ TEXT ·spend(SB),NOSPLIT,$0-32
 child:
 	B	·work(SB)
 
+// func seed() (start, end uintptr)
+TEXT ·seed(SB),NOSPLIT,$0-16
+	MOVD	$·sprout(SB), R0
+	MOVD	R0, start+0(FP)
+	MOVD	$·workEnd(SB), R0
+	MOVD	R0, end+8(FP)
+	RET
+
+// Where a child begins that has left the runtime's program: its state is in the file behind the descriptor and goes to
+// the address that seed.go gives them.
+TEXT ·sprout(SB),NOSPLIT|NOFRAME,$0-0
+	MOVD	$0x10000000, R0
+	MOVD	$0x4000000, R1
+	MOVD	$3, R2 // PROT_READ | PROT_WRITE
+	MOVD	$0x11, R3 // MAP_SHARED | MAP_FIXED
+	MOVD	$201, R4
+	MOVD	$0, R5
+	MOVD	$222, R8 // mmap
+	SVC
+	MOVD	$0x10000000, R19
+	CMP	R19, R0
+	BNE	barren
+	MOVD	$201, R0
+	MOVD	$57, R8 // close
+	SVC
+	B	·work(SB)
+barren:
+	MOVD	$127, R0
+	MOVD	$SYS_exit_group, R8
+	SVC
+	BRK
+
 // func takeover() (start, end uintptr)
 TEXT ·takeover(SB),NOSPLIT,$0-16
 	MOVD	$·enter(SB), R0

@@ -29,7 +29,7 @@ type moment struct {
 // measure makes the child note the moment of each op.
 func (a *arena) measure() {
 	b := a.alloc(int(unsafe.Sizeof(moment{})) * len(a.steps))
-	a.clock = uintptr(unsafe.Pointer(b))
+	a.clock = a.address(b)
 	a.moments = unsafe.Slice((*moment)(unsafe.Pointer(b)), len(a.steps))
 }
 
@@ -43,7 +43,7 @@ func (a *arena) spent(p *plan.Plan, from clock) []plan.Spent {
 		if m.at == 0 {
 			continue
 		}
-		s := plan.Spent{Step: a.steps[i], Name: "close the parent's descriptors", Call: plan.CloseRange, Took: time.Duration(float64(m.at-before) * tick)}
+		s := plan.Spent{Step: a.steps[i], Name: "begin", Call: plan.CloseRange, Took: time.Duration(float64(m.at-before) * tick)}
 		if s.Step >= 0 {
 			s.Name, s.Call = p.Steps[s.Step].Name, p.Steps[s.Step].Call
 		}

@@ -19,7 +19,7 @@ func UserNamespace(uids, gids []specs.LinuxIDMapping) (int, error) {
 		{Name: "end", Call: plan.ExitGroup, Args: []plan.Arg{plan.Int(0)}},
 	}}
 	var own []int
-	c, err := start(p, map[string]int{}, nil, &own)
+	c, err := start(p, map[string]int{}, nil, &own, false)
 	for _, fd := range own {
 		unix.Close(fd)
 	}

@@ -22,6 +22,7 @@ const (
 	Fchdir
 	Fchown
 	Fchownat
+	Fcntl
 	Fsconfig
 	Fsmount
 	Fsopen
@@ -82,6 +83,7 @@ var calls = [callEnd]struct {
 	Fchdir:           {"fchdir", unix.SYS_FCHDIR},
 	Fchown:           {"fchown", unix.SYS_FCHOWN},
 	Fchownat:         {"fchownat", unix.SYS_FCHOWNAT},
+	Fcntl:            {"fcntl", unix.SYS_FCNTL},
 	Fsconfig:         {"fsconfig", unix.SYS_FSCONFIG},
 	Fsmount:          {"fsmount", unix.SYS_FSMOUNT},
 	Fsopen:           {"fsopen", unix.SYS_FSOPEN},
