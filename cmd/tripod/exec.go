@@ -18,7 +18,7 @@ type execFlags struct {
 	stdin, tty           bool
 	user, cwd            string
 	env                  []string
-	privileged           bool
+	privileged, each     bool
 }
 
 func newExec(a *app) *cobra.Command {
@@ -27,10 +27,14 @@ func newExec(a *app) *cobra.Command {
 		Use:   "exec POD [-c CONTAINER] -- COMMAND [ARG...]",
 		Short: "Run a command in a container",
 		Long: `Run a command in a running container. The exit code is the command's; 126 says that it
-cannot be executed, 127 that it is not there, 125 that tripod itself failed.`,
+cannot be executed, 127 that it is not there, 125 that tripod itself failed.
+
+With --each it is run in every running container of the Pod at once; equal answers are printed
+once, behind the names of their containers, and the exit code is the highest.`,
 		Example: `  tripod exec web -- ls /
   tripod exec -it web -c nginx -- bash
-  tripod exec --user www-data --cwd /tmp --env A=b web -- env`,
+  tripod exec --user www-data --cwd /tmp --env A=b web -- env
+  tripod exec --each web -- cat /etc/resolv.conf`,
 		Args: cobra.MinimumNArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -41,6 +45,9 @@ cannot be executed, 127 that it is not there, 125 that tripod itself failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return misuse("write it after --: tripod exec "+args[0]+" -- COMMAND", "cannot run a command in Pod %s: no command", args[0])
+			}
+			if f.each {
+				return a.execEach(cmd.Context(), args[0], args[1:], f)
 			}
 			return a.exec(cmd, args[0], args[1:], f)
 		},
@@ -57,6 +64,7 @@ cannot be executed, 127 that it is not there, 125 that tripod itself failed.`,
 	_ = flags.MarkHidden("workdir")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "with a variable: NAME=VALUE, or NAME to pass ours on")
 	flags.BoolVar(&f.privileged, "privileged", false, "with all capabilities and no seccomp filter")
+	flags.BoolVar(&f.each, "each", false, "in every running container of the Pod")
 	_ = cmd.RegisterFlagCompletionFunc("container", a.completeContainers)
 	return cmd
 }

@@ -55,13 +55,19 @@ const quickGC = 800
 func main() {
 	debug.SetGCPercent(quickGC)
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	os.Exit(a.main(os.Args[1:]))
+	root := newRoot(a)
+	if filepath.Base(os.Args[0]) == "docker" {
+		root = newDocker(a)
+	}
+	os.Exit(a.execute(root, os.Args[1:]))
 }
 
-// main runs one command line and returns the exit code.
-func (a *app) main(args []string) int {
+// main runs one command line of tripod and returns the exit code.
+func (a *app) main(args []string) int { return a.execute(newRoot(a), args) }
+
+// execute runs one command line, of tripod or of another name that it has.
+func (a *app) execute(root *cobra.Command, args []string) int {
 	a.args = args
-	root := newRoot(a)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {

@@ -25,6 +25,7 @@ func verbs(a *app) []*cobra.Command {
 		newLint(a),
 		newWhois(a),
 		newPstree(a),
+		newSs(a),
 		newDoctor(a),
 		newVersion(a),
 		newInstallLinks(a),
