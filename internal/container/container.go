@@ -10,7 +10,9 @@ package container
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"reflect"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -160,7 +162,11 @@ func group(cfg Config) (*cgroup.Group, error) {
 		host.Systemd = &s
 	}
 	g, err := cgroup.Make(host, cfg.CgroupPath)
-	if err != nil {
+	switch {
+	case err != nil && cfg.Host.Unprivileged() && forbidden(err) && !limited(cfg.Spec):
+		// Without rights on the host, and with nothing to be limited by it, a container does without a cgroup.
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	if cfg.Spec.Linux != nil {
@@ -169,6 +175,20 @@ func group(cfg Config) (*cgroup.Group, error) {
 		}
 	}
 	return g, nil
+}
+
+func forbidden(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
+}
+
+// limited says that a spec has a limit beside the device rules that every configuration has.
+func limited(spec *specs.Spec) bool {
+	if spec.Linux == nil || spec.Linux.Resources == nil {
+		return false
+	}
+	r := *spec.Linux.Resources
+	r.Devices = nil
+	return !reflect.DeepEqual(r, specs.LinuxResources{})
 }
 
 // undo removes what a failed Create made.
@@ -256,7 +276,7 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	if apart&unix.CLONE_NEWUSER == 0 {
 		facts.Caps = c.host.Caps
 	}
-	in := plan.ExecInput{Process: cfg.Process, Path: cfg.Path, Namespaces: apart, Facts: facts}
+	in := plan.ExecInput{Process: cfg.Process, Path: cfg.Path, Namespaces: apart, Facts: facts, Unprivileged: c.host.Unprivileged()}
 	if c.spec.Process != nil && cfg.Process.ExecCPUAffinity == nil {
 		proc := *cfg.Process
 		proc.ExecCPUAffinity = c.spec.Process.ExecCPUAffinity

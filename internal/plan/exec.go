@@ -19,6 +19,8 @@ type ExecInput struct {
 	// joined at once by the Given file "init", its pidfd.
 	Namespaces uintptr
 	Facts      Facts
+	// Unprivileged is as in Input.
+	Unprivileged bool
 }
 
 // InitFile is the name of the pidfd of a container's init.
@@ -39,7 +41,7 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{}
+	p := &program{unprivileged: in.Unprivileged}
 	if err := p.enterCgroup(in.Facts, proc); err != nil {
 		return nil, err
 	}

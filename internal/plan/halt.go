@@ -16,6 +16,11 @@ func (p *program) gate() {
 // the child ends then.
 func (p *program) halt(h Halt) {
 	p.halts = append(p.halts, h)
+	if p.unprivileged {
+		// Without rights on the host the parent can take and join only what it may look into.
+		p.show()
+		defer p.hide()
+	}
 	p.add("tell that it is "+h.String(), Write, File(Status), Bytes(Ready[:]), Int(len(Ready)))
 	read := p.add("wait for the word", Read, File(Gate), Arg{Kind: ZeroedArg, N: 8}, Int(1))
 	read.Again, read.Skip, read.When = true, 1, NotZero

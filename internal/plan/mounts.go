@@ -28,7 +28,9 @@ func (p *program) mounts(spec *specs.Spec, in Input, s spaces) (closing func(), 
 			err = p.bind(i, m, o, in.Facts, s)
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			err = p.cgroupMount(m, o, in.Facts.Cgroup, s.has(unix.CLONE_NEWCGROUP))
-		case staged(m.Type, s) && !p.unprivileged:
+		case staged(m.Type, s) && p.unprivileged:
+			p.borrow(m, o)
+		case staged(m.Type, s):
 			p.unstage(m, o)
 		case o.copyUp:
 			err = p.copyUp(i, m, o, in.Root, spec.Linux.MountLabel)
@@ -155,6 +157,18 @@ func without(list []string, word string) []string {
 // refuses to mount those from within it; the child mounts them before it joins it, and attaches the mount later.
 func staged(typ string, s spaces) bool {
 	return s.user && (typ == "sysfs" && s.fresh&unix.CLONE_NEWNET == 0 || typ == "mqueue" && s.fresh&unix.CLONE_NEWIPC == 0)
+}
+
+// borrow binds the host's mount of a file system that the user namespace may not mount.
+func (p *program) borrow(m specs.Mount, o options) {
+	from := "/sys"
+	if m.Type == "mqueue" {
+		from = "/dev/mqueue"
+	}
+	set, _ := o.attributes()
+	p.mountpoint(m)
+	tree := p.tree(Open{Name: m.Type, Path: from, Recursive: true, RSet: set | o.rset, Propagation: unix.MS_PRIVATE})
+	p.attach(fmt.Sprintf("bind %s at %s", from, m.Destination), tree).sh("mount --rbind", from, quote("."+m.Destination))
 }
 
 // aside is the register of a file system that is staged.

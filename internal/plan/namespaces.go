@@ -159,7 +159,7 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, root 
 			p.origin = "linux.timeOffsets." + clock
 			if s.user {
 				// Nobody of a container sees this process yet: it is its child that comes into the PID namespace.
-				p.add("have a /proc/self", Prctl, Int(unix.PR_SET_DUMPABLE), Int(1), Int(0), Int(0), Int(0))
+				p.show()
 			}
 			p.write("set "+clock+" clock", "/proc/self/timens_offsets", fmt.Sprintf("%s %d %d", clock, o.Secs, o.Nanosecs))
 			if s.user {
@@ -214,6 +214,11 @@ func (p *program) becomeRoot() {
 // hide keeps others from looking into this process, and /proc/self from being its own.
 func (p *program) hide() {
 	p.add("hide from the container", Prctl, Int(unix.PR_SET_DUMPABLE), Int(0), Int(0), Int(0), Int(0))
+}
+
+// show takes hide back.
+func (p *program) show() {
+	p.add("show itself", Prctl, Int(unix.PR_SET_DUMPABLE), Int(1), Int(0), Int(0), Int(0))
 }
 
 // loopback brings lo up in a new network namespace.

@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 			if err := json.Unmarshal(data, &spec); err != nil {
 				t.Fatal(err)
 			}
-			p, err := Compile(&spec, Input{Root: rootOf(&spec), Facts: facts(&spec), Gated: true})
+			p, err := Compile(&spec, Input{Root: rootOf(&spec), Facts: facts(&spec), Gated: true, Unprivileged: filepath.Base(base) == "rootless"})
 			if err != nil {
 				t.Fatal(err)
 			}
