@@ -15,6 +15,7 @@ type column struct {
 	right  bool // aligned to the right
 	number bool // a number in JSON and in filters
 	hint   int  // so wide at least, when its cells are as wide as its name
+	tree   bool // carries the tree
 	value  func(*facts, *line) string
 }
 

@@ -63,7 +63,7 @@ func printVersion(c *Command) error {
 
 // listColumns prints the columns that there are as a table, as words, or as JSON.
 func listColumns(c *Command, asJSON, asRaw bool) error {
-	v := &view{tree: -1, columns: []column{{name: "NAME"}, {name: "TYPE"}, {name: "DESCRIPTION"}}}
+	v := &view{columns: []column{{name: "NAME"}, {name: "TYPE"}, {name: "DESCRIPTION"}}}
 	for _, col := range columns {
 		kind := "<string>"
 		if col.number {

@@ -43,7 +43,7 @@ func (v *view) objects(b *bytes.Buffer, lines []*line, level int) {
 			default:
 				b.WriteString(jsonText(cell))
 			}
-			if c+1 < len(l.cells) || v.tree >= 0 && len(l.children) > 0 {
+			if c+1 < len(l.cells) || v.tree && len(l.children) > 0 {
 				b.WriteByte(',')
 			}
 			b.WriteByte('\n')

@@ -78,6 +78,7 @@ func (v *view) rows(g glyphs) []row {
 		all = append(all, r)
 		if len(l.children) > 0 {
 			stack = append(stack, todo{lines: l.children, above: r.rest})
+			all[len(all)-1].rest += g.vertical
 		}
 	}
 	return all
@@ -99,7 +100,7 @@ func (v *view) raw(b *bytes.Buffer, f form) {
 			if i > 0 {
 				b.WriteByte(' ')
 			}
-			if i == v.tree {
+			if v.columns[i].tree {
 				b.WriteString(rawText(r.first))
 			}
 			b.WriteString(rawText(strings.ReplaceAll(cell, "\n", multiple(v.columns[i]))))
@@ -142,7 +143,7 @@ func (v *view) table(b *bytes.Buffer, f form) {
 		texts[r] = make([][]string, len(v.columns))
 		for c, cell := range rows[r].line.cells {
 			all := v.texts(f, c, cell)
-			if c == v.tree {
+			if v.columns[c].tree {
 				for len(all) < height(v, f, rows[r].line) {
 					all = append(all, "")
 				}
@@ -212,12 +213,18 @@ func (v *view) fit(f form, widths []int) {
 	if f.terminal == 0 || f.noTruncate {
 		return
 	}
-	for i, c := range v.columns {
-		if total > f.terminal && c.name == "COMMAND" {
-			narrow := max(len(c.name), widths[i]-(total-f.terminal))
-			total -= widths[i] - narrow
-			widths[i] = narrow
+	for total > f.terminal {
+		widest := -1
+		for i, c := range v.columns {
+			if c.name == "COMMAND" && widths[i] > len(c.name) && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
 		}
+		if widest < 0 {
+			return
+		}
+		widths[widest]--
+		total--
 	}
 }
 

@@ -1,13 +1,15 @@
 package lsns
 
 import (
+	"slices"
+
 	"tripod/internal/ns"
 )
 
 // view is what is to be printed.
 type view struct {
 	columns []column
-	tree    int // the column that carries the tree, -1 for a list
+	tree    bool // a column carries a tree; else it is a list
 	roots   []*line
 	partial bool
 }
@@ -24,7 +26,7 @@ type line struct {
 
 // newView makes the lines that were asked for, as a forest.
 func newView(o *options, f *facts) *view {
-	v := &view{columns: o.columns, tree: -1}
+	v := &view{columns: o.columns}
 	var lines []*line
 	b := builder{options: o, facts: f}
 	switch {
@@ -36,35 +38,40 @@ func newView(o *options, f *facts) *view {
 		lines = b.list()
 	}
 	lines = b.filtered(lines)
-	// A tree needs its column, or is a list: a process's is its command, a namespace's its number.
-	carrier := ""
-	switch {
-	case o.tree == byProcess:
-		carrier = "COMMAND"
-	case o.tree != flat && o.namespace == 0:
-		carrier = "NS"
-	}
-	for i, c := range v.columns {
-		if c.name == carrier {
-			v.tree = i
-			// A tree grows from the left. The columns are a copy: defaults are shared.
-			v.columns = append([]column(nil), v.columns...)
-			v.columns[i].right = false
-			break
-		}
-	}
+	v.carry(o)
 	for _, l := range lines {
 		l.cells = make([]string, len(v.columns))
 		for i, c := range v.columns {
 			l.cells[i] = c.value(f, l)
 		}
-		if l.parent == nil || v.tree < 0 {
+		if l.parent == nil || !v.tree {
 			v.roots = append(v.roots, l)
 		} else {
 			l.parent.children = append(l.parent.children, l)
 		}
 	}
 	return v
+}
+
+// carry finds the column that carries the tree: of processes their commands, of namespaces their numbers. Without it the tree is a
+// list.
+func (v *view) carry(o *options) {
+	carrier := "COMMAND"
+	switch o.tree {
+	case flat:
+		return
+	case byParent, byOwner:
+		carrier = "NS"
+	}
+	// The columns are copied, for they are everybody's.
+	v.columns = slices.Clone(v.columns)
+	for i := range v.columns {
+		if c := &v.columns[i]; c.name == carrier {
+			c.right = false // a tree grows from the left
+			c.tree = o.tree == byProcess || o.namespace == 0
+			v.tree = v.tree || c.tree
+		}
+	}
 }
 
 // builder makes lines.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxCmdline is how many bytes of a command line are read.
-const MaxCmdline = 32 << 10
+// MaxCmdline is how many bytes of a command line are read: as many as other tools show.
+const MaxCmdline = 8191
 
 // Process is what is known of a process, or of a thread when Scan was asked for threads.
 type Process struct {
