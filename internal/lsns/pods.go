@@ -147,7 +147,7 @@ func (f *facts) holder(l *line) string {
 		case ns.ByMount:
 			text = "mount " + h.Path
 			if h.PID != 0 {
-				text += fmt.Sprintf(" of mnt:[%d], process %d", h.MntNS, h.PID)
+				text += fmt.Sprintf(" of mnt:[%d] (process %d)", h.MntNS, h.PID)
 			}
 		case ns.ByChild:
 			text = fmt.Sprintf("above %d", h.Child)
