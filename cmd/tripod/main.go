@@ -92,7 +92,7 @@ func (a *app) execute(root *cobra.Command, args []string) int {
 // so that a failure of our own must be told apart from it.
 func runsCommand(cmd *cobra.Command) bool {
 	switch cmd.Name() {
-	case "run", "exec", "attach":
+	case "run", "exec", "enter", "attach":
 		return true
 	}
 	return false

@@ -8,6 +8,7 @@ func verbs(a *app) []*cobra.Command {
 		newRun(a),
 		newPs(a),
 		newExec(a),
+		newEnter(a),
 		newLogs(a),
 		newAttach(a),
 		newStop(a),

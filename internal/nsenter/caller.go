@@ -112,12 +112,11 @@ func (v *view) process(o Options) error {
 		return nil
 	}
 	if o.Env {
-		// The kernel bounds it by the stack limit (execve(2)).
-		text, err := v.target.read("environ", 64<<20)
+		env, err := v.target.environ()
 		if err != nil {
 			return err
 		}
-		v.Env = environment(text)
+		v.Env = env
 	}
 	if o.LikeContainer {
 		if err := v.like(o); err != nil {
@@ -144,6 +143,16 @@ func (v *view) process(o Options) error {
 	}
 	v.shell(o)
 	return nil
+}
+
+// environ is the environment that the process was started with, unless it wrote over it. The kernel bounds it by the stack
+// limit (execve(2)).
+func (p *process) environ() ([]string, error) {
+	text, err := p.read("environ", 64<<20)
+	if err != nil {
+		return nil, err
+	}
+	return environment(text), nil
 }
 
 // environment splits /proc/PID/environ. A process may have written anything there: what is no variable is left out.

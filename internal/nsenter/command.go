@@ -50,6 +50,8 @@ Options:
      --pty              give the program a terminal of its own
      --forward-signals  pass signals on to the program
      --kill-child[=<signal>]  kill the program when nsenter dies
+     --start-time <ticks>  the target is the process that began then, or none:
+                         field 22 of /proc/<pid>/stat
      --tools <dir>      lay the programs below <dir> over the target's root
      --explain          print what would be done, and in which order
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -42,8 +43,13 @@ func (v *view) lay(o Options) error {
 		if err := v.busybox(o.Tools, t); err != nil {
 			return fmt.Errorf("cannot use %s as tools: %w", o.Tools, err)
 		}
-	} else if err := v.layers(o.Tools, t); err != nil {
-		return err
+	} else {
+		if err := v.layers(o.Tools, t); err != nil {
+			return err
+		}
+		if err := v.links(t); err != nil {
+			return fmt.Errorf("cannot use %s as tools: %w", o.Tools, err)
+		}
 	}
 	mounts, err := v.target.read("mountinfo", 16<<20)
 	if err != nil {
@@ -55,9 +61,9 @@ func (v *view) lay(o Options) error {
 			list, err = entries(root, dir, err)
 			return list
 		}
-		for _, file := range t.files() {
+		for i := range t.Layers {
 			var more []entry
-			more, err = entries(v.given[file], dir, err)
+			more, err = entries(v.given[fmt.Sprint("tools:", i)], dir, err)
 			for _, e := range more {
 				if toolsOf(list, e.Name).Name == "" && (dir != "" || slices.Contains(programs[:], e.Name)) {
 					list = append(list, e)
@@ -195,6 +201,87 @@ func (v *view) busybox(file string, t *Tools) error {
 	return nil
 }
 
+// alternatives is where Debian and others keep links that choose between programs: awk, vi, nc. /etc is the target's in
+// the view, so what leads there is made to lead on.
+const alternatives = "/etc/alternatives/"
+
+// links makes a file system of the links among the tools that lead to alternatives, each to where it ends.
+func (v *view) links(t *Tools) error {
+	found := map[string]string{}
+	for i := range t.Layers {
+		root := v.given[fmt.Sprint("tools:", i)]
+		for _, dir := range []string{"usr/bin", "usr/sbin", "bin", "sbin"} {
+			if e, ok := entryAt(root, dir); !ok || !e.is(unix.S_IFDIR) {
+				continue
+			}
+			for name, to := range linksTo(root, dir) {
+				if found[dir+"/"+name] == "" {
+					found[dir+"/"+name] = to
+				}
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	fd, err := tmpfs("0755")
+	if err != nil {
+		return err
+	}
+	v.given["tools:links"] = fd
+	for file, to := range found {
+		for dir := path.Dir(file); dir != "." && !slices.Contains(t.Links, dir); dir = path.Dir(dir) {
+			t.Links = append(t.Links, dir)
+		}
+		if err := mkdirs(fd, path.Dir(file)); err != nil {
+			return err
+		}
+		if err := unix.Symlinkat(to, fd, file); err != nil {
+			return os.NewSyscallError("symlink", err)
+		}
+	}
+	return nil
+}
+
+func mkdirs(root int, dir string) error {
+	if up := path.Dir(dir); up != "." {
+		if err := mkdirs(root, up); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mkdirat(root, dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		return os.NewSyscallError("mkdir", err)
+	}
+	return nil
+}
+
+// linksTo are the links of a directory that lead to alternatives, and where those lead.
+func linksTo(root int, dir string) map[string]string {
+	fd, err := unix.Openat2(root, dir, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	list, _ := f.ReadDir(-1)
+	found := map[string]string{}
+	for _, e := range list {
+		if e.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		at, ok := entryAt(fd, e.Name())
+		if !ok || !strings.HasPrefix(at.Link, alternatives) {
+			continue
+		}
+		if to, ok := entryAt(root, strings.TrimPrefix(at.Link, "/")); ok && path.IsAbs(to.Link) {
+			found[e.Name()] = to.Link
+		}
+	}
+	return found
+}
+
 func copyInto(dir int, name, file string) error {
 	in, err := os.Open(file)
 	if err != nil {
@@ -237,7 +324,7 @@ func (v *view) skeleton(t *Tools) error {
 		}
 	}
 	scratch, at := v.given["tools:scratch"], v.given["tools:view"]
-	dirs := []string{"view", "tools"}
+	dirs := []string{"view", "tools", "toolslinks"}
 	for i := range t.Layers {
 		dirs = append(dirs, fmt.Sprint("tools", i))
 	}

@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Target  string              // -t as it was written: PID, PID:INODE or a name; "" without
 	Operand bool                // it was the first operand, not an option's value
+	Start   uint64              // --start-time: when the target began, in clock ticks since boot; 0 when that is not checked
 	All     bool                // -a: every namespace of the target
 	Spaces  [ns.NumTypes]Choice // -m -u -i -n -p -C -U -T
 	Socket  int                 // -N: a socket of the target's whose network namespace is wanted; -1 without

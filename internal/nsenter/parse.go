@@ -54,6 +54,7 @@ func ours() []getopt.Option {
 		{Long: "forward-signals"},
 		{Long: "kill-child", Takes: getopt.Perhaps},
 		{Long: "tools", Takes: getopt.Value},
+		{Long: "start-time", Takes: getopt.Value},
 	}
 }
 
@@ -210,6 +211,12 @@ func (o *Options) setOurs(w getopt.Found) error {
 		o.ForwardSignals = true
 	case "tools":
 		o.Tools = w.Value
+	case "start-time":
+		n, err := strconv.ParseUint(w.Value, 10, 64)
+		if err != nil || n == 0 {
+			return wrong("cannot use --start-time %q: write field 22 of /proc/PID/stat", w.Value)
+		}
+		o.Start = n
 	case "kill-child":
 		o.KillChild = int(unix.SIGKILL)
 		if w.HasValue {

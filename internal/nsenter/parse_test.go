@@ -2,8 +2,11 @@ package nsenter
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tripod/internal/ns"
 )
@@ -150,6 +153,28 @@ func TestShellOf(t *testing.T) {
 	for uid, want := range map[uint32]string{0: "/bin/bash", 7: "", 8: ""} {
 		if got := shellOf(passwd, uid); got != want {
 			t.Errorf("shell of %d is %q, want %q", uid, got, want)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	own, err := os.ReadFile("/proc/self/limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := parseLimits(string(own))
+	if err != nil || len(all) != unix.RLIMIT_RTTIME+1 {
+		t.Fatalf("%d limits, %v", len(all), err)
+	}
+	for nr, got := range all {
+		var r unix.Rlimit
+		if err := unix.Prlimit(0, nr, nil, &r); err != nil || r.Cur != got.Soft || r.Max != got.Hard {
+			t.Errorf("limit %d: %+v, want %+v %v", nr, got, r, err)
+		}
+	}
+	for _, bad := range []string{"x\n", strings.Repeat("x", 26) + "1\n", strings.Repeat("x", 26) + "1 y\n"} {
+		if _, err := parseLimits(bad); err == nil {
+			t.Errorf("%q is taken", bad)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tripod/internal/ns"
 )
 
 // terminal is the program's own terminal, between it and ours. The nil one is none.
@@ -26,9 +28,9 @@ func (j *Joining) terminal(v *view) (*terminal, error) {
 	if !j.Options.PTY {
 		return nil, nil
 	}
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	fd, err := v.ptmx(j.Options)
 	if err != nil {
-		return nil, cannotOpen("/dev/ptmx", err)
+		return nil, err
 	}
 	t := &terminal{slave: -1, sizes: make(chan os.Signal, 1), copied: make(chan struct{})}
 	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
@@ -44,9 +46,43 @@ func (j *Joining) terminal(v *view) (*terminal, error) {
 	}
 	_ = unix.SetNonblock(fd, true)
 	t.master = os.NewFile(uintptr(fd), "ptmx")
+	if l := v.Like; l != nil {
+		// It is the program's to open anew.
+		_ = unix.Fchown(t.slave, int(l.UID), -1)
+	}
 	v.given["pty"] = t.slave
 	t.resize()
 	return t, nil
+}
+
+// ptmx opens what makes terminals: the target's, so that the program finds its terminal below /dev/pts, or the caller's.
+// In the target anything may lie in its place: only the kernel's file system of terminals is believed (CVE-2025-52565).
+func (v *view) ptmx(o Options) (int, error) {
+	const how = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
+	if v.target != nil && (o.All || o.Spaces[ns.Mnt].Wanted && !o.Spaces[ns.Mnt].Given) {
+		if root, err := v.target.open("root", unix.O_PATH|unix.O_DIRECTORY); err == nil {
+			defer unix.Close(root)
+			dir, err := unix.Openat2(root, "dev/pts", &unix.OpenHow{
+				Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
+			})
+			if err == nil {
+				defer unix.Close(dir)
+				var fs unix.Statfs_t
+				var st unix.Stat_t
+				if unix.Fstatfs(dir, &fs) == nil && fs.Type == unix.DEVPTS_SUPER_MAGIC &&
+					unix.Fstatat(dir, "ptmx", &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(5, 2) {
+					if fd, err := unix.Openat(dir, "ptmx", how|unix.O_NOFOLLOW, 0); err == nil {
+						return fd, nil
+					}
+				}
+			}
+		}
+	}
+	fd, err := unix.Open("/dev/ptmx", how, 0)
+	if err != nil {
+		return -1, cannotOpen("/dev/ptmx", err)
+	}
+	return fd, nil
 }
 
 func (t *terminal) resize() {

@@ -115,6 +115,7 @@ func find(o Options, cfg Config) (owner.Target, error) {
 	}
 	t, ok := parsePID(o.Target)
 	if ok {
+		t.Start = o.Start
 		return t, nil
 	}
 	said := fmt.Sprintf("failed to parse pid: '%s'", printable(o.Target))

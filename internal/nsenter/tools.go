@@ -3,6 +3,7 @@ package nsenter
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ import (
 type Tools struct {
 	Layers  int      // how many given files "tools:0" … are the tools' file systems, topmost first
 	Under   bool     // the target's own files come before the tools' of the same name
+	Links   []string // directories of the given file "tools:links", which is laid over the tools'
 	Entries []Lay    // of the view, a directory before what is in it
 	Paths   []string // where the tools' programs are, added to PATH
 }
@@ -176,6 +178,9 @@ func (p *program) view(t *Tools) {
 
 // files are the names of the tools' file systems as given files.
 func (t *Tools) files() (names []string) {
+	if len(t.Links) > 0 {
+		names = append(names, "tools:links")
+	}
 	for i := range t.Layers {
 		names = append(names, fmt.Sprint("tools:", i))
 	}
@@ -194,16 +199,28 @@ func (p *program) lay(l Lay, t *Tools) {
 	switch l.Kind {
 	case Same, SameFile:
 		p.bind("the target's /"+l.Name, cwd, "/"+l.Name, l.Name)
-	case TheTools, ToolFile:
-		p.bind("the tools' /"+l.Name, plan.File("tools:scratch"), t.at()+"/"+l.Link, l.Name)
-	case Merge:
-		lower := []string{t.at() + "/" + l.Link, "/" + l.Name}
-		if t.Under {
-			lower[0], lower[1] = lower[1], lower[0]
+	case TheTools, ToolFile, Merge:
+		// What is tried, one after another: all that there is, the tools alone, the tools without links of their own.
+		at := t.at() + "/" + l.Link
+		tools := []string{at}
+		if slices.Contains(t.Links, l.Link) {
+			tools = []string{"toolslinks/" + l.Link, at}
 		}
-		s := p.overlay("view/"+l.Name, lower...)
-		s.Any, s.Skip = true, 3
-		p.bind("the tools' /"+l.Name+", since the overlay was refused", plan.File("tools:scratch"), t.at()+"/"+l.Link, l.Name)
+		var tries [][]string
+		switch {
+		case l.Kind == Merge && t.Under:
+			tries = append(tries, append([]string{"/" + l.Name}, tools...))
+		case l.Kind == Merge:
+			tries = append(tries, append(slices.Clone(tools), "/"+l.Name))
+		}
+		if len(tools) > 1 {
+			tries = append(tries, tools)
+		}
+		for i, lower := range tries {
+			s := p.overlay("view/"+l.Name, lower...)
+			s.Any, s.Skip = true, uint8(len(tries)-1-i+3)
+		}
+		p.bind("the tools' /"+l.Name, plan.File("tools:scratch"), at, l.Name)
 	}
 }
 

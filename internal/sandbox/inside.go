@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -17,23 +18,46 @@ import (
 	"tripod/internal/bundle"
 	"tripod/internal/keeper"
 	"tripod/internal/life"
+	"tripod/internal/record"
 )
 
 // Inside is the root of a running container, as the container sees it.
 func (s *Sandbox) Inside(container string) (*Tree, error) {
-	status, err := keeper.Read(s.Dir())
+	p, err := s.Init(container)
 	if err != nil {
-		return nil, fmt.Errorf("cannot look into container %s of Pod %s: %w", container, s, err)
+		return nil, err
 	}
-	r := status.Container(container)
-	if r == nil || r.State != life.Running {
-		return nil, &StoppedError{Pod: s.String(), Container: container}
-	}
-	t, err := rootOf(r.Pid, r.PidStart)
+	t, err := rootOf(p.Pid, p.Start)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look into container %s of Pod %s: %w", container, s, err)
 	}
 	return t, nil
+}
+
+// Init is the first process of a running container.
+func (s *Sandbox) Init(container string) (keeper.Process, error) {
+	status, err := keeper.Read(s.Dir())
+	if err != nil {
+		return keeper.Process{}, fmt.Errorf("cannot look into container %s of Pod %s: %w", container, s, err)
+	}
+	r := status.Container(container)
+	if r == nil || r.State != life.Running {
+		return keeper.Process{}, &StoppedError{Pod: s.String(), Container: container}
+	}
+	return keeper.Process{Pid: r.Pid, Start: r.PidStart}, nil
+}
+
+// Spec is what a container was made from.
+func (s *Sandbox) Spec(container string) (*specs.Spec, error) {
+	var spec specs.Spec
+	path := filepath.Join(s.Bundle(container), "config.json")
+	if err := record.Get(path, &spec); err != nil {
+		return nil, err
+	}
+	if spec.Process == nil {
+		return nil, fmt.Errorf("cannot read %s: it has no process", path)
+	}
+	return &spec, nil
 }
 
 // StoppedError says that a container does not run: there is nothing to look into.
