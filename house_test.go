@@ -34,6 +34,7 @@ var floors = [][]string{
 		"internal/capture/pcapng",
 	},
 	1: {
+		"internal/capture/packet",
 		"internal/capture",
 		"internal/cgroup",
 		"internal/registry",
@@ -137,6 +138,7 @@ var pure = []string{
 	"internal/seccomp",
 	"internal/capture/filter",
 	"internal/capture/pcapng",
+	"internal/capture/packet",
 }
 
 // impure is what a pure package may not import.
