@@ -44,6 +44,7 @@ var floors = [][]string{
 	},
 	2: {
 		"internal/whois",
+		"internal/share",
 		"internal/plan",
 		"internal/image",
 		"internal/network",
@@ -91,6 +92,7 @@ var only = map[string][]string{
 		"internal/ns", "internal/ns/alone",
 		"internal/nsenter",
 		"internal/owner",
+		"internal/share",
 		"internal/socket",
 		"internal/cgroup",
 		"internal/dbus",

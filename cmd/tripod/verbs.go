@@ -24,6 +24,7 @@ func verbs(a *app) []*cobra.Command {
 		newExplain(a),
 		newWhy(a),
 		newLint(a),
+		newShare(a),
 		newWhois(a),
 		newPstree(a),
 		newSs(a),
