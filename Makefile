@@ -29,7 +29,7 @@ NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
 
-.PHONY: help first-light build install test lint check unit e2e test-vm race arm64 bench notices notices-check golden ldflags clean
+.PHONY: help first-light build install test lint check unit e2e test-vm conformance race arm64 bench notices notices-check golden ldflags clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure 
 	@$(GO) run ./tools/vm
 	@$(GO) run ./tools/vm -systemd
 	@$(GO) run ./tools/vm -systemd -v1
+
+conformance: build ## run the OCI runtime-tools validation programs against tripod-oci, runc and crun (root)
+	@.ci/need runc crun
+	@cd tools/conformance && $(GO) run . -least 30 ../../bin/tripod-oci runc crun
 
 # The detector needs C; linked statically its programs still run in containers that have no C library. Left out are the
 # tests of how little memory a keeper takes: the detector's own would be what they see.

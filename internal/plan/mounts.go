@@ -288,8 +288,13 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	if !path.IsAbs(m.Source) {
 		return fmt.Errorf("%s.source: %q is not absolute, and there is no bundle", origin, clip(m.Source))
 	}
-	if o.data != "" {
-		return fmt.Errorf("%s.options: a bind mount has no option %q", origin, o.data)
+	// What a file system would read, such as size=1k, a bind mount has no use for (mount(2): the data is ignored), and callers leave
+	// it in. A word alone is a flag that nobody knows, perhaps one that was to protect.
+	for word := range strings.SplitSeq(o.data, ",") {
+		if word == "" || strings.Contains(word, "=") {
+			continue
+		}
+		return fmt.Errorf("%s.options: a bind mount has no option %q", origin, word)
 	}
 	own := len(m.UIDMappings) > 0
 	if own && o.idmap == "" {
