@@ -78,7 +78,7 @@ test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure 
 
 conformance: build ## run the OCI runtime-tools validation programs against tripod-oci, runc and crun (root)
 	@.ci/need runc crun
-	@cd tools/conformance && $(GO) run . -least 30 ../../bin/tripod-oci runc crun
+	@$(GO) run ./tools/conformance -least 30 bin/tripod-oci runc crun
 
 # The detector needs C; linked statically its programs still run in containers that have no C library. Left out are the
 # tests of how little memory a keeper takes: the detector's own would be what they see.

@@ -1,9 +1,9 @@
 // Command conformance runs the validation programs of the Open Container Initiative's runtime-tools against OCI runtimes and prints
 // what each says, side by side.
 //
-//	go run . [-run RE] [-v] RUNTIME...
+//	go run ./tools/conformance [-run RE] [-v] [-least N] RUNTIME...
 //
-// The programs come by version from the Go module proxy (go.mod) and are built here. Each makes containers of its own with the
+// The programs come by version from the Go module proxy (suite/go.mod) and are built in a temporary folder. Each makes containers of its own with the
 // runtime named in $RUNTIME, from a root file system that the module carries, and prints TAP. A program passes when it exits with 0,
 // says "ok" at least once and "not ok" never; one that asserts nothing is told apart.
 package main
@@ -26,7 +26,10 @@ import (
 	"time"
 )
 
-const suite = "github.com/opencontainers/runtime-tools"
+const (
+	suite   = "github.com/opencontainers/runtime-tools"
+	modules = "tools/conformance/suite" // the module that pins it, from the top of the repository
+)
 
 // patience is how long one program may take. The slowest waits ten seconds for a hook.
 const patience = 90 * time.Second
@@ -130,7 +133,7 @@ func hugetlb(runtimes []string) (undo func(), err error) {
 
 // build puts the programs, what they run inside and the root file system into dir.
 func build(dir string) ([]string, error) {
-	all := exec.Command("go", "build", "-o", dir+"/", "tool")
+	all := exec.Command("go", "-C", modules, "build", "-o", dir+"/", "tool")
 	all.Env = append(os.Environ(), "CGO_ENABLED=0") // runtimetest runs where there is no loader
 	if out, err := all.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("cannot build the programs: %w: %s", err, out)
@@ -143,7 +146,7 @@ func build(dir string) ([]string, error) {
 		programs[i] = filepath.Base(p)
 	}
 	programs = slices.DeleteFunc(programs, func(p string) bool { return p == "runtimetest" })
-	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", suite).Output()
+	module, err := exec.Command("go", "-C", modules, "list", "-m", "-f", "{{.Dir}}", suite).Output()
 	if err != nil {
 		return nil, fmt.Errorf("cannot find %s: %w", suite, err)
 	}

@@ -1,4 +1,5 @@
-module tripod/tools/conformance
+// The programs that tools/conformance builds and runs, by version. No code of ours is here.
+module tripod/tools/conformance/suite
 
 go 1.26
 
