@@ -42,6 +42,7 @@ func verbs() []verb {
 		{"update", "change the limits of a container", update},
 		{"events", "print what a container uses, and that it ran out of memory", events},
 		{"spec", "write a config.json to begin with", spec},
+		{"explain", "print the system calls that make a container, or a shell script of them", explain},
 		{"features", "print what this runtime can do, as JSON", printFeatures},
 		{"keep", "be a Pod's keeper; tripod starts it", keep},
 	}

@@ -170,12 +170,12 @@ func (p *program) changeRoot(spec *specs.Spec) {
 	if word := spec.Linux.RootfsPropagation; word != "" {
 		spread, _ := rootPropagation(word)
 		p.origin = "linux.rootfsPropagation"
-		p.add("make / "+word, Mount, null, Text("/"), null, Int(spread), null).sh("mount --make-" + word + " /")
+		p.add("make / "+word, Mount, null, Text("/"), null, Int(spread), null).sh("mount --make-" + word + " .")
 	}
 	if spec.Root.Readonly {
 		p.origin = "root.readonly"
 		p.add("open /", Openat, cwd, Text("/"), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rDest)
-		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro /")
+		p.attr("make / read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).sh("mount -o remount,bind,ro .")
 	}
 }
 
@@ -213,7 +213,7 @@ func (p *program) begin(f Facts, proc *specs.Process) {
 	if !p.unprivileged {
 		p.hide()
 	}
-	p.add("new session", Setsid).sh("# setsid")
+	p.add("new session", Setsid)
 	if !proc.Terminal {
 		for i, name := range []string{Stdin, Stdout, Stderr} {
 			p.add("take "+name, Dup3, File(name), Int(i), Int(0))
@@ -221,8 +221,10 @@ func (p *program) begin(f Facts, proc *specs.Process) {
 	}
 	p.origin = "linux.cgroupsPath"
 	for i := range f.Cgroup.Tasks {
-		p.add(fmt.Sprint("join cgroup ", i), Write, File(fmt.Sprint("cgroup:", i)), Text("0"), Int(1)).
-			sh("echo $$ > cgroup", fmt.Sprint(i)+"/tasks")
+		s := p.add(fmt.Sprint("join cgroup ", i), Write, File(fmt.Sprint("cgroup:", i)), Text("0"), Int(1))
+		if i < len(f.Cgroup.V1) {
+			s.sh(shellCgroup(f.Cgroup.V1[i], f.Cgroup.Path))
+		}
 	}
 	p.origin = ""
 	p.keyLabel(proc.SelinuxLabel)
@@ -262,7 +264,7 @@ func (p *program) names(spec *specs.Spec, s spaces) error {
 		if len(n.value) > 64 {
 			return fmt.Errorf("%s: longer than 64 bytes", n.field)
 		}
-		p.add("set "+n.field+" "+n.value, n.call, Text(n.value), Int(len(n.value))).sh(n.field, quote(n.value))
+		p.add("set "+n.field+" "+n.value, n.call, Text(n.value), Int(len(n.value))).sh("echo", quote(n.value), "> /proc/sys/kernel/"+n.field)
 	}
 	return nil
 }

@@ -136,7 +136,8 @@ func (p *program) populate(spec *specs.Spec, user bool) error {
 	p.origin = "linux.devices"
 	p.dir("/dev")
 	for _, l := range links {
-		p.add("link /dev/"+l[1], Symlinkat, Text(l[0]), Result(rDest), Text(l[1])).on(unix.EEXIST, 0).sh("ln -s", l[0], "./dev/"+l[1])
+		p.add("link /dev/"+l[1], Symlinkat, Text(l[0]), Result(rDest), Text(l[1])).on(unix.EEXIST, 0).
+			sh("[ -e", "./dev/"+l[1], "] || [ -L", "./dev/"+l[1], "] || ln -s", l[0], "./dev/"+l[1])
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (p *program) populate(spec *specs.Spec, user bool) error {
 func (p *program) node(d device) {
 	base := path.Base(d.path)
 	p.add("make "+d.path, Mknodat, Result(rDest), Text(base), Int(d.mode), Int(d.dev)).on(unix.EEXIST, 0).
-		sh(fmt.Sprintf("mknod -m %o .%s %s %d %d", d.mode&0o777, d.path, letter(d.mode), unix.Major(d.dev), unix.Minor(d.dev))).
+		sh(shellNode(d)).
 		Skip = 2
 	const temp = ".tripod-node"
 	p.add("make "+d.path+" beside", Mknodat, Result(rDest), Text(temp), Int(d.mode), Int(d.dev))
@@ -155,6 +156,24 @@ func (p *program) node(d device) {
 		p.add("open "+d.path, Openat, Result(rDest), Text(base), Int(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)).save(rFile)
 		p.add("own "+d.path, Fchownat, Result(rFile), empty, Int(d.uid), Int(d.gid), Int(unix.AT_EMPTY_PATH))
 	}
+}
+
+// shellNode makes a device by mknod(1).
+func shellNode(d device) string {
+	at := quote("." + d.path)
+	line := fmt.Sprintf("[ -e %s ] || mknod -m %o %s %s", at, d.mode&0o777, at, letter(d.mode))
+	if d.mode&unix.S_IFMT != unix.S_IFIFO {
+		line += fmt.Sprintf(" %d %d", unix.Major(d.dev), unix.Minor(d.dev))
+	}
+	if d.uid != 0 || d.gid != 0 {
+		line += fmt.Sprintf(" && chown %d:%d %s", d.uid, d.gid, at)
+	}
+	return line
+}
+
+// shellMask hides a directory.
+func shellMask(m string) string {
+	return fmt.Sprintf("if [ -d %[1]s ]; then mount -t tmpfs -o ro,nr_blocks=1,nr_inodes=1 tmpfs %[1]s; fi", quote("."+m))
 }
 
 func letter(mode uint32) string {
@@ -208,7 +227,8 @@ func (p *program) masks(l *specs.Linux, f Facts) error {
 		p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 3)
 		p.add("clone "+m, OpenTree, Result(rDest), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath|unix.AT_RECURSIVE))).save(rTree)
 		p.attr("make "+m+" read-only", Result(rTree), unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY, 0, 0)
-		p.attach("cover "+m, Result(rTree)).sh("mount --rbind", quote("."+m), quote("."+m), "&& mount -o remount,bind,ro", quote("."+m))
+		p.attach("cover "+m, Result(rTree)).
+			sh(fmt.Sprintf("if [ -e %[1]s ]; then mount --rbind %[1]s %[1]s; mount -o remount,bind,ro,$(findmnt -no VFS-OPTIONS -T %[1]s | sed 's/^rw//') %[1]s; fi", quote("."+m)))
 	}
 	for i, m := range l.MaskedPaths {
 		p.origin = fmt.Sprintf("linux.maskedPaths[%d]", i)
@@ -222,7 +242,7 @@ func (p *program) masks(l *specs.Linux, f Facts) error {
 			p.inside("open "+m, m, unix.O_PATH|unix.O_DIRECTORY, rDest).on(unix.ENOENT, 2)
 			p.add("enter "+m, Fchdir, Result(rDest))
 			p.add("mask "+m, Mount, Text("tmpfs"), Text("."), Text("tmpfs"), Int(unix.MS_RDONLY), Text("nr_blocks=1,nr_inodes=1")).
-				sh("mount -t tmpfs -o ro,nr_blocks=1,nr_inodes=1 tmpfs", quote("."+m))
+				sh(shellMask(m))
 		case kernelPath(m):
 			p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 2)
 			p.maskFile(m)
@@ -230,7 +250,8 @@ func (p *program) masks(l *specs.Linux, f Facts) error {
 			// A path of the image: a directory or a file, or nothing at all.
 			p.inside("open "+m, m, unix.O_PATH|unix.O_DIRECTORY, rDest).on(unix.ENOENT, 5).on(unix.ENOTDIR, 2)
 			p.add("enter "+m, Fchdir, Result(rDest))
-			p.add("mask "+m, Mount, Text("tmpfs"), Text("."), Text("tmpfs"), Int(unix.MS_RDONLY), Text("nr_blocks=1,nr_inodes=1")).Skip = 3
+			p.add("mask "+m, Mount, Text("tmpfs"), Text("."), Text("tmpfs"), Int(unix.MS_RDONLY), Text("nr_blocks=1,nr_inodes=1")).
+				sh(shellMask(m)).Skip = 3
 			p.inside("open "+m, m, unix.O_PATH, rDest).on(unix.ENOENT, 2)
 			p.maskFile(m)
 		}
@@ -241,7 +262,7 @@ func (p *program) masks(l *specs.Linux, f Facts) error {
 // maskFile covers the file in rDest with the host's /dev/null: the child still sees the host's root here.
 func (p *program) maskFile(m string) {
 	p.add("clone /dev/null", OpenTree, cwd, Text("/dev/null"), Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))).save(rTree)
-	p.attach("mask "+m, Result(rTree)).sh("mount --bind /dev/null", quote("."+m))
+	p.attach("mask "+m, Result(rTree)).sh(fmt.Sprintf("if [ -e %[1]s ] && [ ! -d %[1]s ]; then mount --bind /dev/null %[1]s; fi", quote("."+m)))
 }
 
 func kernelPath(m string) bool {

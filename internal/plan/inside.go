@@ -77,6 +77,7 @@ func (p *program) directory(file string, by uint64) {
 	if len(parts) == 0 {
 		return
 	}
+	open.sh("mkdir -p", quote("."+path.Clean("/"+file)))
 	if len(parts) > maxDepth {
 		p.fail(fmt.Errorf("%s: %q is deeper than %d directories", p.origin, file, maxDepth))
 		return
@@ -101,7 +102,8 @@ func (p *program) file(name string) {
 	p.inside("open "+name, name, unix.O_PATH, rDest).on(unix.ENOENT, 0)
 	at, before := len(p.steps)-1, len(p.steps)
 	p.dir(path.Dir(path.Clean("/" + name)))
-	p.add("make "+name, Mknodat, Result(rDest), Text(path.Base(name)), Int(unix.S_IFREG|0o644), Int(0)).on(unix.EEXIST, 0)
+	p.add("make "+name, Mknodat, Result(rDest), Text(path.Base(name)), Int(unix.S_IFREG|0o644), Int(0)).on(unix.EEXIST, 0).
+		sh("[ -e", quote("."+path.Clean("/"+name)), "] || : >", quote("."+path.Clean("/"+name)))
 	p.inside("open "+name, name, unix.O_PATH, rDest)
 	p.steps[at].Skip = uint8(len(p.steps) - before)
 }

@@ -50,7 +50,8 @@ func (p *program) mounts(spec *specs.Spec, in Input, s spaces) (closing func(), 
 		for _, dest := range readonly {
 			p.origin = "mounts"
 			p.inside("open "+dest, dest, unix.O_PATH, rDest)
-			p.attr("make "+dest+" read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+			p.attr("make "+dest+" read-only", Result(rDest), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).
+				sh("mount -o remount,bind,ro", quote("."+path.Clean("/"+dest)))
 		}
 	}, nil
 }
@@ -241,7 +242,7 @@ func (p *program) filesystem(m specs.Mount, o options) {
 	p.mountpoint(m)
 	p.add("enter "+m.Destination, Fchdir, Result(rDest))
 	p.add(fmt.Sprintf("mount %s at %s", m.Type, m.Destination), Mount, Text(source), Text("."), Text(m.Type), Int(o.flags), data(o.data)).
-		sh("mount -t", m.Type, shellOptions(m.Options), quote(source), quote("."+m.Destination))
+		sh("mount -t", m.Type, shellOptions(append(shellFlags(o), o.data)), quote(source), quote("."+path.Clean(m.Destination)))
 	p.after(m.Destination, o)
 }
 
@@ -253,7 +254,8 @@ func data(s string) Arg {
 }
 
 func shellOptions(list []string) string {
-	if strings.Join(list, "") == "" {
+	list = slices.DeleteFunc(list, func(w string) bool { return w == "" })
+	if len(list) == 0 {
 		return ""
 	}
 	return "-o " + quote(strings.Join(list, ","))
@@ -331,7 +333,7 @@ func (p *program) bind(i int, m specs.Mount, o options, f Facts, s spaces) error
 	if open.Recursive {
 		flags = "--rbind"
 	}
-	p.attach("bind "+m.Source+" at "+m.Destination, tree).sh("mount", flags, shellOptions(m.Options), quote(m.Source), quote("."+m.Destination))
+	p.attach("bind "+m.Source+" at "+m.Destination, tree).sh("mount", flags, shellOptions(slices.Clone(m.Options)), quote(m.Source), quote("."+m.Destination))
 	return nil
 }
 
@@ -359,7 +361,7 @@ func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) 
 	for _, h := range list {
 		at := path.Join(m.Destination, h.Name)
 		// The tmpfs is new and nobody else's: plain names are safe in it.
-		p.add("make "+at, Mkdirat, Result(rGroups), Text(h.Name), Int(0o755))
+		p.add("make "+at, Mkdirat, Result(rGroups), Text(h.Name), Int(0o755)).sh("mkdir -p", quote("."+at))
 		p.add("open "+at, Openat, Result(rGroups), Text(h.Name), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)).save(rDest)
 		p.hierarchy(at, h, o, c.Path, private)
 		for _, link := range h.Links {
@@ -369,7 +371,8 @@ func (p *program) cgroupMount(m specs.Mount, o options, c Cgroup, private bool) 
 		}
 	}
 	if o.flags&unix.MS_RDONLY != 0 {
-		p.attr("make "+m.Destination+" read-only", Result(rGroups), 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		p.attr("make "+m.Destination+" read-only", Result(rGroups), 0, unix.MOUNT_ATTR_RDONLY, 0, 0).
+			sh("mount -o", strings.Join(append(shellFlags(o), "remount,bind,ro"), ","), quote("."+m.Destination))
 	}
 	return nil
 }
@@ -380,7 +383,7 @@ func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, 
 	if !private {
 		set, _ := o.attributes()
 		tree := p.tree(Open{Name: "cgroup:" + dest, Path: path.Join(h.Mountpoint, cgroup), Set: set, Propagation: unix.MS_PRIVATE})
-		p.attach("show cgroup at "+dest, tree)
+		p.attach("show cgroup at "+dest, tree).sh("mount", shellOptions(append([]string{"bind"}, shellFlags(o)...)), quote(path.Join(h.Mountpoint, cgroup)), quote("."+dest))
 		return
 	}
 	typ := "cgroup"
@@ -389,5 +392,5 @@ func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, 
 	}
 	p.add("enter "+dest, Fchdir, Result(rDest))
 	p.add(fmt.Sprintf("mount %s at %s", typ, dest), Mount, Text("cgroup"), Text("."), Text(typ), Int(o.flags), data(h.Data)).
-		sh("mount -t", typ, shellOptions([]string{h.Data}), "cgroup", quote("."+dest))
+		sh("mount -t", typ, shellOptions(append(shellFlags(o), h.Data)), "cgroup", quote("."+dest))
 }

@@ -127,7 +127,7 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, root 
 		}
 		p.origin = j.origin
 		ns := p.open(Open{Name: NamespaceFile(j.typ), Kind: Namespace, Path: j.path})
-		p.add(fmt.Sprintf("join %s namespace", j.typ), Setns, ns, Int(j.flag)).sh("# nsenter to", j.path)
+		p.add(fmt.Sprintf("join %s namespace", j.typ), Setns, ns, Int(j.flag)).sh(byNsenter + "--" + shellNamespace(j.typ) + "=" + quote(j.path))
 	}
 	p.origin = "linux.namespaces"
 	if s.user && !p.unprivileged {
@@ -151,7 +151,7 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, root 
 		{unix.CLONE_NEWTIME, "time"},
 	} {
 		if s.fresh&n.flag != 0 {
-			p.add("new "+n.name+" namespace", Unshare, Int(n.flag)).sh("# unshare --" + n.name)
+			p.add("new "+n.name+" namespace", Unshare, Int(n.flag)).sh(byUnshare + "--" + shellNamespace(specs.LinuxNamespaceType(n.name)))
 		}
 	}
 	for _, clock := range clocks {
@@ -161,7 +161,8 @@ func (p *program) join(s spaces, offsets map[string]specs.LinuxTimeOffset, root 
 				// Nobody of a container sees this process yet: it is its child that comes into the PID namespace.
 				p.show()
 			}
-			p.write("set "+clock+" clock", "/proc/self/timens_offsets", fmt.Sprintf("%s %d %d", clock, o.Secs, o.Nanosecs))
+			p.write("set "+clock+" clock", "/proc/self/timens_offsets", fmt.Sprintf("%s %d %d", clock, o.Secs, o.Nanosecs)).
+				sh(fmt.Sprintf("%s--%s=%d", byUnshare, clock, o.Secs))
 			if s.user {
 				p.hide()
 			}
@@ -187,18 +188,29 @@ func (p *program) fork(s spaces) uint64 {
 	return 0
 }
 
+// shellNamespace is the option of unshare(1) and nsenter(1) for a namespace.
+func shellNamespace(t specs.LinuxNamespaceType) string {
+	if t == specs.NetworkNamespace {
+		return "net"
+	}
+	return string(t)
+}
+
 func (p *program) inner(flags uint64) {
 	p.origin = "linux.namespaces"
 	s := p.add("second clone", Clone, Int(flags|unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID|uint64(unix.SIGCHLD)),
 		Int(0), Arg{Kind: InnerArg}, Int(0), Int(0))
 	s.Skip, s.When = 1, Zero
+	if flags&unix.CLONE_NEWPID != 0 {
+		s.sh(byUnshare + "--pid")
+	}
 	p.add("leave it to the second clone", ExitGroup, Int(0))
 	// Only the leader of a session can have a controlling terminal, and the first clone was the leader.
 	p.add("new session of the second clone", Setsid)
 }
 
 func (p *program) joinUser() {
-	p.add("join user namespace", Setns, File("ns:user"), Int(unix.CLONE_NEWUSER))
+	p.add("join user namespace", Setns, File("ns:user"), Int(unix.CLONE_NEWUSER)).sh("# in a user namespace: unshare --user, and its maps")
 	p.becomeRoot()
 }
 

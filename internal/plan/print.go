@@ -150,20 +150,3 @@ func (k OpenKind) String() string {
 	}
 	return "given"
 }
-
-// Script is the Plan as lines of shell for a student to replay: what util-linux, coreutils and a shell can do of it,
-// in its order.
-func (p *Plan) Script() string {
-	var b strings.Builder
-	for _, s := range p.Steps {
-		if s.Script == "" {
-			continue
-		}
-		b.WriteString(s.Script)
-		if s.Origin != "" {
-			b.WriteString("  # " + s.Origin)
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
-}

@@ -70,7 +70,7 @@ func (p *program) process(proc *specs.Process, t tail) error {
 	p.origin = "process.cwd"
 	dir := proc.Cwd
 	// Nothing of the host's is open any more but the status pipe, so no name leads out (CVE-2024-21626).
-	p.add("enter "+dir, Chdir, Text(dir)).sh("cd", quote(dir))
+	p.add("enter "+dir, Chdir, Text(dir))
 	if t.enter != nil {
 		t.enter()
 	}
@@ -81,6 +81,12 @@ func (p *program) process(proc *specs.Process, t tail) error {
 		p.filter(t)
 	}
 	p.exec(proc, t.file)
+	var sets *capSets
+	if proc.Capabilities != nil {
+		sets = &caps
+	}
+	find, line := p.final(proc, sets, f.LastCap)
+	p.steps[len(p.steps)-1].Script = "mount --move . /\n" + find + line
 	return nil
 }
 
@@ -125,7 +131,8 @@ func (p *program) rlimit(name string, nr int, r Rlimit) {
 	var b [16]byte
 	binary.NativeEndian.PutUint64(b[0:], r.Soft)
 	binary.NativeEndian.PutUint64(b[8:], r.Hard)
-	p.add(fmt.Sprintf("limit %s to %d:%d", name, int64(r.Soft), int64(r.Hard)), Prlimit64, Int(0), Int(nr), Bytes(b[:]), null)
+	p.add(fmt.Sprintf("limit %s to %d:%d", name, int64(r.Soft), int64(r.Hard)), Prlimit64, Int(0), Int(nr), Bytes(b[:]), null).
+		sh(shellLimit(name, r))
 }
 
 // identity becomes the container's user: groups first, while that is allowed.
@@ -183,7 +190,8 @@ func (p *program) filter(t tail) {
 		binary.NativeEndian.PutUint32(b[8*i+4:], in.K)
 	}
 	s := p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(t.filter.Program)), Seccomp,
-		Int(unix.SECCOMP_SET_MODE_FILTER), Int(t.filter.Flags), Arg{Kind: FilterArg, S: string(b)})
+		Int(unix.SECCOMP_SET_MODE_FILTER), Int(t.filter.Flags), Arg{Kind: FilterArg, S: string(b)}).
+		sh("# a seccomp filter, which no shell can load")
 	if t.filter.Notify {
 		s.save(rListener)
 		p.halt(Listening)
@@ -204,13 +212,8 @@ func (p *program) exec(proc *specs.Process, file string) {
 	if file != "" {
 		name = file
 	}
-	line := make([]string, len(proc.Args))
-	for i, a := range proc.Args {
-		line[i] = quote(a)
-	}
-	script := "exec " + strings.Join(line, " ")
 	if strings.Contains(name, "/") {
-		p.add("execute "+name, Execve, Text(name), argv, envv).sh(script)
+		p.add("execute "+name, Execve, Text(name), argv, envv)
 		return
 	}
 	dirs := strings.Split(lookup(proc.Env), ":")
@@ -224,7 +227,6 @@ func (p *program) exec(proc *specs.Process, file string) {
 			continue
 		}
 		s.Name = "execute " + name + " of PATH " + strings.Join(dirs, ":")
-		s.sh(script)
 	}
 }
 

@@ -16,13 +16,13 @@ func (p *program) privateView(s spaces, slave bool) {
 		if j.flag == unix.CLONE_NEWNS {
 			p.origin = j.origin
 			ns := p.open(Open{Name: NamespaceFile(j.typ), Kind: Namespace, Path: j.path})
-			p.add("join mount namespace", Setns, ns, Int(j.flag)).sh("# nsenter to", j.path)
+			p.add("join mount namespace", Setns, ns, Int(j.flag)).sh(byNsenter + "--mount=" + quote(j.path))
 			p.origin = "linux.namespaces"
 			p.add("let mounts out no more", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_SLAVE), null)
 			return
 		}
 	}
-	p.add("new mount namespace", Unshare, Int(unix.CLONE_NEWNS)).sh("# unshare --mount")
+	p.add("new mount namespace", Unshare, Int(unix.CLONE_NEWNS)).sh(byUnshare + "--mount")
 	if slave {
 		p.add("make mounts slaves", Mount, null, Text("/"), null, Int(unix.MS_REC|unix.MS_SLAVE), null).sh("mount --make-rslave /")
 		return
@@ -182,15 +182,15 @@ func commonDir(paths []string) string {
 }
 
 func (p *program) openRoot(at string) {
-	p.add("open root", Openat, cwd, Text(at), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rRoot)
+	p.add("open root", Openat, cwd, Text(at), Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).save(rRoot).sh("cd", quote(at))
 }
 
 // pivot makes the container's root the process's, and lets go of the host's.
 func (p *program) pivot() {
 	p.origin = "root"
 	p.add("enter root", Fchdir, Result(rRoot))
-	p.add("pivot root", PivotRoot, Text("."), Text(".")).sh("pivot_root . .")
+	p.add("pivot root", PivotRoot, Text("."), Text("."))
 	// The old root lies on top of the new one now, and "." is in it.
-	p.add("let go of the host's root", Umount2, Text("."), Int(unix.MNT_DETACH)).sh("umount -l .")
-	p.add("enter /", Chdir, Text("/")).sh("cd /")
+	p.add("let go of the host's root", Umount2, Text("."), Int(unix.MNT_DETACH))
+	p.add("enter /", Chdir, Text("/"))
 }

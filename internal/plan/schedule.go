@@ -62,7 +62,7 @@ func (p *program) scheduler(s *specs.Scheduler) error {
 	binary.NativeEndian.PutUint64(b[24:], s.Runtime)
 	binary.NativeEndian.PutUint64(b[32:], s.Deadline)
 	binary.NativeEndian.PutUint64(b[40:], s.Period)
-	p.add("schedule by "+string(s.Policy), SchedSetattr, Int(0), Bytes(b[:]), Int(0))
+	p.add("schedule by "+string(s.Policy), SchedSetattr, Int(0), Bytes(b[:]), Int(0)).sh(shellScheduler(s))
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (p *program) personality(v *specs.LinuxPersonality) error {
 	if len(v.Flags) > 0 {
 		return fmt.Errorf("linux.personality.flags: no flag %q", v.Flags[0])
 	}
-	p.add("be of personality "+string(v.Domain), Personality, Int(domain))
+	p.add("be of personality "+string(v.Domain), Personality, Int(domain)).sh(bySetarch + strings.ToLower(string(v.Domain)))
 	return nil
 }
 
@@ -190,3 +190,15 @@ func clip(s string) string {
 
 // noID is the number that setresuid(2) and its like read as "leave it as it is": never a user.
 const noID = math.MaxUint32
+
+// shellScheduler is a policy as chrt(1) and renice(1) set it.
+func shellScheduler(s *specs.Scheduler) string {
+	name := strings.ToLower(strings.TrimPrefix(string(s.Policy), "SCHED_"))
+	switch s.Policy {
+	case specs.SchedDeadline:
+		return fmt.Sprintf("chrt --deadline --sched-runtime %d --sched-deadline %d --sched-period %d -p 0 $$", s.Runtime, s.Deadline, s.Period)
+	case specs.SchedFIFO, specs.SchedRR:
+		return fmt.Sprintf("chrt --%s -p %d $$", name, s.Priority)
+	}
+	return fmt.Sprintf("chrt --%s -p 0 $$; renice -n %d -p $$", name, s.Nice)
+}
