@@ -1,5 +1,6 @@
 // Package dbus calls methods over D-Bus and waits for signals: no more than it takes to ask systemd for something. It
-// is small because every start of the runtime pays for what is linked; the usual library brings the net package with it.
+// is small because the runtime's program is also every Pod's keeper: the usual library, which the tests hold this one
+// against, adds a seventh to a keeper's memory (150 kB, more than the 1 MB that it may have) and a fifth to each start.
 //
 // Words: a bus is the daemon that messages go through. A call is answered by a return or a failure; a signal is sent to
 // whoever has asked for it by a match rule.
