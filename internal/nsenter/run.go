@@ -169,6 +169,8 @@ func (j *Joining) run(v *view) (int, error) {
 // wait waits for the program. When it stops this process stops too, so that a shell's job control sees it; when this
 // one goes on, so does the program. With a terminal of its own nobody here could continue it: it is continued.
 func wait(pid, pidfd int, term *terminal) (ws unix.WaitStatus, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for {
 		_, err := unix.Wait4(pid, &ws, unix.WUNTRACED, nil)
 		switch {
@@ -177,7 +179,8 @@ func wait(pid, pidfd int, term *terminal) (ws unix.WaitStatus, err error) {
 			return ws, fmt.Errorf("waitpid failed: %s", text(err))
 		case ws.Stopped():
 			if term == nil {
-				_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+				// To this thread, which has stopped before the call returns; another might stop some moments later.
+				_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
 			}
 			_ = unix.PidfdSendSignal(pidfd, unix.SIGCONT, nil, 0)
 		default:

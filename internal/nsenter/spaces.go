@@ -78,6 +78,10 @@ func (v *view) space(o Options, t ns.Type) (fd int, file string, err error) {
 		fd, err = v.target.open("ns/"+t.String(), unix.O_RDONLY)
 		return fd, v.target.path("ns/" + t.String()), err
 	case o.All:
+		if !v.Admin && v.shared(t) {
+			// A caller without privilege may not join even where it is already.
+			return -1, "", nil
+		}
 		fd, err = v.target.open("ns/"+t.String(), unix.O_RDONLY)
 		if err != nil && !here(t) {
 			return -1, "", nil
@@ -85,6 +89,16 @@ func (v *view) space(o Options, t ns.Type) (fd int, file string, err error) {
 		return fd, v.target.path("ns/" + t.String()), err
 	}
 	return -1, "", nil
+}
+
+// shared says that the target and the caller are in the same namespace.
+func (v *view) shared(t ns.Type) bool {
+	theirs, err := v.target.stat("ns/" + t.String())
+	if err != nil {
+		return false
+	}
+	own, err := inode("/proc/self/ns/" + t.String())
+	return err == nil && own == theirs
 }
 
 // here says whether this kernel has namespaces of a type.
