@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,34 +31,70 @@ func (f *Field) runtimes() []runtime {
 	return []runtime{{"tripod-oci", f.oci, state("ours")}, {"crun", "crun", state("crun")}, {"runc", "runc", state("runc")}}
 }
 
+// withoutCgroups are the contenders that can leave a container in the caller's cgroup. runc has no such way.
+func (f *Field) withoutCgroups() []runtime {
+	list := f.runtimes()[:2]
+	for i := range list {
+		list[i].flags = append(list[i].flags, "--cgroup-manager=disabled")
+	}
+	return list
+}
+
 var serialNumber atomic.Int64
 
-// run runs a bundle to its end.
-func (r runtime) run(bundle string) error {
-	id := "bench-" + strconv.FormatInt(serialNumber.Add(1), 10)
-	cmd := exec.Command(r.binary, append(append([]string{}, r.flags...), "run", "--bundle", bundle, id)...)
-	out, err := cmd.CombinedOutput()
+// newID names a container as none was named before.
+func newID() string { return "bench-" + strconv.FormatInt(serialNumber.Add(1), 10) }
+
+// do runs one command of the runtime's. What it says goes to a file: of a pipe, the container that it may leave would keep the
+// other end.
+func (r runtime) do(words ...string) error {
+	said, err := os.CreateTemp("", "bench-said")
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+		return err
+	}
+	defer said.Close()
+	if err := os.Remove(said.Name()); err != nil {
+		return err
+	}
+	cmd := exec.Command(r.binary, append(slices.Clone(r.flags), words...)...)
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Run(); err != nil {
+		text := make([]byte, 4096)
+		n, _ := said.ReadAt(text, 0)
+		return fmt.Errorf("%s: %w: %s", words[0], err, bytes.TrimSpace(text[:n]))
 	}
 	return nil
 }
 
+// run runs a bundle to its end.
+func (r runtime) run(bundle string) error { return r.do("run", "--bundle", bundle, newID()) }
+
 // bundles compares the run of a bundle whose program is true, from the start of the runtime to its end.
 func bundles(f *Field) ([]Benchmark, error) {
-	withCgroup, err := f.bundle("bundle", "/tripod-bench/one")
+	withCgroup, err := f.bundle("bundle", "/tripod-bench/one", "/bin/true")
 	if err != nil {
 		return nil, err
 	}
-	b := Benchmark{
+	without, err := f.bundle("bundle-bare", "", "/bin/true")
+	if err != nil {
+		return nil, err
+	}
+	run := Benchmark{
 		Name: "run a bundle of true, " + cgroupMode(), Unit: "ms", Rounds: 40,
-		Targets: []Target{{"crun", atMost, 0.5}, {"runc", atMost, 0.25}},
+		Targets: []Target{{"crun", atMost, 0.4}, {"runc", atMost, 0.25}},
 		After:   removeCgroups,
 	}
 	for _, r := range f.runtimes() {
-		b.Contenders = append(b.Contenders, Contender{Name: r.name, Measure: timed(func() error { return r.run(withCgroup) })})
+		run.Contenders = append(run.Contenders, Contender{Name: r.name, Measure: timed(func() error { return r.run(withCgroup) })})
 	}
-	return []Benchmark{b}, nil
+	bare := Benchmark{
+		Name: "run a bundle of true, no cgroup (runc always makes one)", Unit: "ms", Rounds: 40,
+		Targets: []Target{{"crun", atMost, 0.4}},
+	}
+	for _, r := range f.withoutCgroups() {
+		bare.Contenders = append(bare.Contenders, Contender{Name: r.name, Measure: timed(func() error { return r.run(without) })})
+	}
+	return []Benchmark{run, bare}, nil
 }
 
 // parallel compares how many containers are started in a second, 200 of them, 8 at a time.
@@ -63,7 +102,7 @@ func parallel(f *Field) ([]Benchmark, error) {
 	const containers, workers = 200, 8
 	var dirs []string
 	for w := range workers {
-		dir, err := f.bundle("parallel-"+strconv.Itoa(w), "/tripod-bench/worker-"+strconv.Itoa(w))
+		dir, err := f.bundle("parallel-"+strconv.Itoa(w), "/tripod-bench/worker-"+strconv.Itoa(w), "/bin/true")
 		if err != nil {
 			return nil, err
 		}
@@ -76,29 +115,35 @@ func parallel(f *Field) ([]Benchmark, error) {
 	}
 	for _, r := range f.runtimes() {
 		b.Contenders = append(b.Contenders, Contender{Name: r.name, Measure: func() (float64, error) {
-			var left atomic.Int64
-			left.Store(containers)
-			errs := make([]error, workers)
-			var wg sync.WaitGroup
-			began := time.Now()
-			for w := range workers {
-				wg.Go(func() {
-					for errs[w] == nil && left.Add(-1) >= 0 {
-						errs[w] = r.run(dirs[w])
-					}
-				})
-			}
-			wg.Wait()
-			took := time.Since(began)
-			for _, err := range errs {
-				if err != nil {
-					return 0, err
-				}
+			took, err := together(containers, workers, func(worker, _ int) error { return r.run(dirs[worker]) })
+			if err != nil {
+				return 0, err
 			}
 			return containers / took.Seconds(), nil
 		}})
 	}
 	return []Benchmark{b}, nil
+}
+
+// together has workers do n things, and returns how long that took.
+func together(n, workers int, do func(worker, thing int) error) (time.Duration, error) {
+	var next atomic.Int64
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for w := range workers {
+		wg.Go(func() {
+			for errs[w] == nil {
+				thing := int(next.Add(1)) - 1
+				if thing >= n {
+					return
+				}
+				errs[w] = do(w, thing)
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began), errors.Join(errs...)
 }
 
 // cgroupMode names how this host has its cgroups, for figures of one mode are not those of another.
@@ -121,8 +166,8 @@ func removeCgroups() error {
 }
 
 // bundle writes a bundle that asks for what docker run does by default: five namespaces and a cgroup one, Docker's mounts, its
-// masked paths, capabilities and seccomp profile, limits on memory, CPU and processes.
-func (f *Field) bundle(name, cgroup string) (string, error) {
+// masked paths, capabilities and seccomp profile, limits on memory, CPU and processes. Without a cgroup there are no limits.
+func (f *Field) bundle(name, cgroup string, command ...string) (string, error) {
 	dir := filepath.Join(f.dir, name)
 	root := filepath.Join(f.dir, "rootfs")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -137,7 +182,7 @@ func (f *Field) bundle(name, cgroup string) (string, error) {
 		Version: "1.0.2",
 		Root:    &specs.Root{Path: root, Readonly: true},
 		Process: &specs.Process{
-			Args: []string{"/bin/true"}, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true,
+			Args: command, Cwd: "/", Env: []string{"PATH=/bin"}, NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 			Rlimits:      []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1024, Soft: 1024}},
 		},
@@ -158,6 +203,9 @@ func (f *Field) bundle(name, cgroup string) (string, error) {
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 			Namespaces:    []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}},
 		},
+	}
+	if cgroup == "" {
+		spec.Linux.Resources = nil
 	}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {

@@ -24,12 +24,18 @@ func main() {
 	rounds := flag.Int("rounds", 0, "rounds of each benchmark (0: as many as each one says)")
 	inside := flag.Bool("inside", false, "this is the process inside the network namespace")
 	bins := flag.String("bin", "bin", "`folder` of tripod and tripod-oci")
+	machine := flag.Bool("machine", false, "only count system calls, and tell it to inMachine: this is the emulated machine")
+	counted := flag.String("counted", "", "`file` with what the emulated machine counted")
 	flag.Parse()
-	var err error
-	if *inside {
-		err = bench(*out, *bins, *only, *rounds)
-	} else {
-		err = enter()
+	match, err := regexp.Compile(*only)
+	switch {
+	case err != nil:
+	case *machine:
+		err = countHere(*bins)
+	case *inside:
+		err = bench(*out, *bins, *counted, match, *rounds)
+	default:
+		err = enter(*bins, match)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -37,8 +43,9 @@ func main() {
 	}
 }
 
-// enter runs this program again in a network namespace of its own: networks of Pods are made there, not on the host.
-func enter() error {
+// enter runs this program again in a network namespace of its own: networks of Pods are made there, not on the host. Before, it
+// has the emulated machine count, for whose kernel the network may be needed.
+func enter(bins string, match *regexp.Regexp) error {
 	if os.Geteuid() != 0 {
 		return errors.New("containers are made by root")
 	}
@@ -46,18 +53,23 @@ func enter() error {
 	if err != nil {
 		return err
 	}
+	args := []string{"-inside"}
+	if match.MatchString("system calls, cgroup v2") {
+		file, err := inMachine(self, bins)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(file)
+		args = append(args, "-counted", file)
+	}
 	signal.Ignore(os.Interrupt) // the process inside undoes what it did, then both end
-	again := exec.Command(self, append([]string{"-inside"}, os.Args[1:]...)...)
+	again := exec.Command(self, append(args, os.Args[1:]...)...)
 	again.Stdout, again.Stderr = os.Stdout, os.Stderr
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
 	return again.Run()
 }
 
-func bench(out, bins, only string, rounds int) (err error) {
-	match, err := regexp.Compile(only)
-	if err != nil {
-		return err
-	}
+func bench(out, bins, counted string, match *regexp.Regexp, rounds int) (err error) {
 	bin, err := filepath.Abs(bins)
 	if err != nil {
 		return err
@@ -77,8 +89,14 @@ func bench(out, bins, only string, rounds int) (err error) {
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 
 	report := Report{Machine: machine(), Versions: field.versions()}
+	if err := report.take(counted); err != nil {
+		return err
+	}
 	report.Head(os.Stdout)
-	for _, make := range []func(*Field) ([]Benchmark, error){bundles, parallel, pods, memory, pull} {
+	for _, result := range report.Results {
+		result.Print(os.Stdout)
+	}
+	for _, make := range []func(*Field) ([]Benchmark, error){bundles, lives, parallel, syscalls, pods, memory, pull} {
 		list, err := make(field)
 		if err != nil {
 			return err

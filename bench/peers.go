@@ -25,14 +25,23 @@ type Field struct {
 	undoings []func() error
 }
 
-// newField makes the field. What it does outside its folder is taken back by undo, in reverse.
-func newField(bin string) (f *Field, err error) {
+// bareField is a field for runtimes alone: without registry, podman and what that needs.
+func bareField(bin string) (*Field, error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return nil, err
 	}
-	f = &Field{dir: dir, tripod: filepath.Join(bin, "tripod"), oci: filepath.Join(bin, "tripod-oci")}
+	f := &Field{dir: dir, tripod: filepath.Join(bin, "tripod"), oci: filepath.Join(bin, "tripod-oci")}
 	f.later(func() error { return os.RemoveAll(dir) })
+	return f, nil
+}
+
+// newField makes the field. What it does outside its folder is taken back by undo, in reverse.
+func newField(bin string) (f *Field, err error) {
+	if f, err = bareField(bin); err != nil {
+		return nil, err
+	}
+	dir := f.dir
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.undo())
@@ -77,22 +86,26 @@ func (f *Field) undo() error {
 }
 
 // hugetlb mounts the hugetlb controller as a hierarchy of its own where cgroup v1 is in use and hugetlb is not: crun refuses
-// a host that has a controller on v2 beside v1.
+// a host that has a controller on v2 beside v1, and where nothing is mounted at the usual place it makes folders there.
 func (f *Field) hugetlb() error {
-	const at = "/sys/fs/cgroup/hugetlb"
-	unified, err := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
-	if err != nil || !strings.Contains(string(unified), "hugetlb") {
+	const at, podmans = "/sys/fs/cgroup/hugetlb", "/sys/fs/cgroup/hugetlb/libpod_parent"
+	known, err := os.ReadFile("/proc/cgroups")
+	if err != nil || cgroupMode() != "cgroup v1" || !strings.Contains(string(known), "\nhugetlb\t") {
 		return nil
 	}
-	if err := os.Mkdir(at, 0o755); errors.Is(err, os.ErrExist) {
+	if _, err := os.Stat(at + "/cgroup.procs"); err == nil {
 		return nil
-	} else if err != nil {
+	}
+	if err := os.MkdirAll(at, 0o755); err != nil {
 		return err
 	}
 	if err := unix.Mount("cgroup", at, "cgroup", 0, "hugetlb"); err != nil {
 		return errors.Join(fmt.Errorf("cannot mount hugetlb for crun: %w", err), os.Remove(at))
 	}
-	f.later(func() error { return errors.Join(unix.Unmount(at, unix.MNT_DETACH), os.Remove(at)) })
+	f.later(func() error {
+		_ = os.Remove(podmans) // which podman leaves, and which would keep the controller from going back to where it was
+		return errors.Join(unix.Unmount(at, unix.MNT_DETACH), os.Remove(at))
+	})
 	return nil
 }
 
@@ -129,6 +142,9 @@ func (f *Field) podman(args ...string) (string, error) {
 func (f *Field) versions() []string {
 	var list []string
 	for _, c := range [][]string{{f.tripod, "version"}, {"crun", "--version"}, {"runc", "--version"}, {"podman", "--version"}, {"conmon", "--version"}} {
+		if _, err := exec.LookPath(c[0]); err != nil {
+			continue // not asked for, or newField would have told
+		}
 		out, err := output(nil, c[0], c[1:]...)
 		if err != nil {
 			out = err.Error()

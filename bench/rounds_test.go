@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/xml"
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -45,5 +46,38 @@ func TestSummary(t *testing.T) {
 		if s := summary("", c.values); s.Min != c.min || s.Median != c.median {
 			t.Errorf("%v: %+v", c.values, s)
 		}
+	}
+}
+
+func TestTotal(t *testing.T) {
+	const table = `% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 60.00    0.001000          10       100         1 read
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.001600           9       160         1 total
+`
+	if n, err := total(table); n != 160 || err != nil {
+		t.Errorf("%v, %v", n, err)
+	}
+	if n, err := total("100.00 0.001600 9 160 total\n"); n != 160 || err != nil {
+		t.Errorf("without errors: %v, %v", n, err)
+	}
+	if n, err := total("strace: cannot\n"); err == nil {
+		t.Errorf("nothing is %v", n)
+	}
+}
+
+// What the emulated machine counted stands in the report of the host.
+func TestTake(t *testing.T) {
+	file := t.TempDir() + "/counted"
+	if err := os.WriteFile(file, []byte(`{"Machine":["x","Linux 6.1, cgroup v2"],"Versions":["crun 1"],"Results":[{"Name":"calls","Samples":[{"Name":"a","Median":5}]}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var r Report
+	if err := r.take(file); err != nil || len(r.Results) != 1 || r.Results[0].Name != "calls, emulated machine" || r.Machine[0] != "emulated: Linux 6.1, cgroup v2, crun 1" {
+		t.Errorf("%v: %+v", err, r)
+	}
+	if err := (&Report{}).take(""); err != nil {
+		t.Error(err)
 	}
 }

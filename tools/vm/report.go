@@ -23,6 +23,7 @@ type Package struct {
 	Passed, Failed, Skipped int
 	Exit                    int
 	Bad                     []string // lines of the failed tests
+	Rest                    []string // lines after the last test: all of them where there is none, as in a script
 }
 
 // Read understands the console: @@ begin and @@ end lines around the verbose output of test binaries.
@@ -46,7 +47,7 @@ func Read(console io.Reader, expected []string) Result {
 			if n, err := strconv.Atoi(code); err == nil {
 				at.Exit = n
 			}
-			if at.Exit != 0 && at.Failed == 0 {
+			if at.Rest = since; at.Exit != 0 && at.Failed == 0 {
 				at.Failed, at.Bad = 1, since
 			}
 			r.add(*at)
@@ -88,6 +89,11 @@ func (r Result) Print(w io.Writer) {
 		if p.Exit != 0 || p.Failed > 0 {
 			verdict = "FAIL"
 			for _, line := range p.Bad {
+				fmt.Fprintln(w, line)
+			}
+		}
+		if p.Passed+p.Failed+p.Skipped == 0 {
+			for _, line := range p.Rest {
 				fmt.Fprintln(w, line)
 			}
 		}
