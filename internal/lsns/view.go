@@ -29,6 +29,7 @@ func newView(o *options, f *facts) *view {
 	v := &view{columns: o.columns}
 	var lines []*line
 	b := builder{options: o, facts: f}
+	b.read()
 	switch {
 	case o.namespace != 0:
 		lines = b.processes(f.snapshot.Find(o.namespace))
@@ -78,6 +79,36 @@ func (v *view) carry(o *options) {
 type builder struct {
 	options *options
 	facts   *facts
+}
+
+// read reads what the columns will ask of the processes that stand for lines.
+func (b *builder) read() {
+	var want ns.Detail
+	if b.options.tree == byProcess || b.options.shows("PPID") {
+		want |= ns.Stat
+	}
+	if b.options.shows("UID", "USER") {
+		want |= ns.Owner
+	}
+	if b.options.shows("COMMAND") {
+		want |= ns.Cmdline
+	}
+	var processes []int
+	s := b.facts.snapshot
+	if n := s.Find(b.options.namespace); n != nil {
+		processes = n.Members
+	} else {
+		seen := map[int]bool{}
+		for i := range s.Namespaces {
+			if m := s.Namespaces[i].Members; len(m) > 0 && !seen[m[0]] && b.wanted(&s.Namespaces[i]) {
+				seen[m[0]] = true
+				processes = append(processes, m[0])
+			}
+		}
+	}
+	if want != 0 {
+		s.Read(processes, want)
+	}
 }
 
 // wanted says whether a namespace is to be shown.

@@ -117,7 +117,7 @@ func Of(proc string, pid int) ([NumTypes]uint64, error) {
 // readLink reads a link of a folder /proc/PID/ns. A kernel without this type of namespace has none: that is 0 and no error.
 func readLink(dir int, name string, t Type) (uint64, error) {
 	var buf [64]byte
-	n, err := unix.Readlinkat(dir, name, buf[:])
+	n, err := readlinkat(dir, name, buf[:])
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return 0, nil

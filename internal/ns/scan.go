@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,7 +93,7 @@ const (
 const (
 	maxHolders = 16      // of one namespace
 	maxFDs     = 1 << 16 // of one process
-	manyPIDs   = 64      // from here on two processors are quicker than one
+	partSize   = 32      // processes that are looked at in one go
 )
 
 // Scan looks at all processes. One that ends meanwhile is as if it had not been there. The error says that /proc itself cannot
@@ -148,14 +149,25 @@ func (s *Snapshot) Find(id uint64) *Namespace {
 }
 
 // inParts cuts n things into parts, has each looked at by a goroutine, and returns what they found in the order of the things.
-// The work is system calls: more goroutines than processors gain nothing.
+// There are as many goroutines as processors: the work is system calls, and more gain nothing. Who is done takes the next part,
+// for processors are busy with other things, too.
 func inParts[T any](n int, look func(from, to int) T) []T {
-	parts := min(runtime.GOMAXPROCS(0), 1+n/manyPIDs)
-	found := make([]T, parts)
-	var wg sync.WaitGroup
-	for i := range parts {
-		wg.Go(func() { found[i] = look(n*i/parts, n*(i+1)/parts) })
+	found := make([]T, (n+partSize-1)/partSize)
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(found) {
+				return
+			}
+			found[i] = look(i*partSize, min(n, (i+1)*partSize))
+		}
 	}
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(found)) - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 	return found
 }

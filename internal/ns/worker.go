@@ -170,7 +170,7 @@ func (w *worker) listed(pid, opened int, path string) {
 // descriptor looks at one open file. The error says that it cannot be looked at.
 func (w *worker) descriptor(pid, dir int, path string, fd int, name string) error {
 	var buf [64]byte
-	n, err := unix.Readlinkat(dir, name, buf[:])
+	n, err := readlinkat(dir, name, buf[:])
 	if err != nil {
 		return err
 	}
