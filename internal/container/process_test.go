@@ -207,3 +207,29 @@ func TestExecAffinity(t *testing.T) {
 		t.Errorf("init: %s, %v", data, err)
 	}
 }
+
+// TestReadSpec: a version that is not ours, and a value of the wrong type, are named.
+func TestReadSpec(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"ociVersion":"1.0.0"}`: "", `{"ociVersion":"1.0.2-dev"}`: "", `{"ociVersion":"1.1.0+dev"}`: "ociVersion", `{"ociVersion":"1.2.1"}`: "", `{"ociVersion":"1.3.7"}`: "",
+		`{"ociVersion":"1.4.0"}`: `ociVersion: "1.4.0" is not a version from 1.0.0 to 1.3.x`, `{"ociVersion":"2.0.0"}`: "ociVersion", `{"ociVersion":"0.9.0"}`: "ociVersion",
+		`{"ociVersion":"1"}`: "ociVersion", `{"ociVersion":"1.0.0x"}`: "ociVersion", `{}`: "ociVersion", `{"ociVersion":1}`: "ociVersion: number does not fit, it must be string",
+		`{"ociVersion":"1.0.0","process":{"user":{"uid":-1}}}`:                            "process.user.uid: number -1 does not fit, it must be uint32",
+		`{"ociVersion":"1.0.0","process":{"args":"sh"}}`:                                  "process.args: string does not fit, it must be []string",
+		`{"ociVersion":"1.0.0","linux":{"uidMappings":[{"size":4294967296}]}}`:            "linux.uidMappings.size: number 4294967296 does not fit",
+		`{"ociVersion":"1.0.0","annotations":{"a":1}}`:                                    "annotations",
+		`{"ociVersion":"1.0.0"`:                                                           "unexpected end",
+		`[]`:                                                                              "cannot unmarshal array",
+		`{"ociVersion":"1.0.0","linux":{"resources":{"memory":{"limit":1e99}}}}`:          "linux.resources.memory.limit: number 1e99 does not fit",
+		`{"ociVersion":"1.0.0","process":{"user":{"umask":-5}},"x":"unknown is ignored"}`: "process.user.umask",
+		`{"ociVersion":"1.0.0","x":"what is unknown is ignored"}`:                         "",
+		`{"ociVersion":"1.0.0","process":{"capabilities":["CAP_KILL"]}}`:                  "process.capabilities: array does not fit",
+		`{"ociVersion":"` + strings.Repeat("1.", 40000) + `"}`:                            "ociVersion",
+		`{"ociVersion":"1.0.0","process":` + strings.Repeat(`{"user":`, 20000) + `1` + strings.Repeat(`}`, 20000) + `}`: "exceeded max depth",
+	} {
+		_, _, err := ReadSpec(strings.NewReader(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 300) {
+			t.Errorf("%.80s: %.300v, want %q", text, err, want)
+		}
+	}
+}

@@ -176,12 +176,29 @@ func ReadSpec(from io.Reader) (*specs.Spec, []byte, error) {
 	}
 	var spec specs.Spec
 	if err := json.Unmarshal(data, &spec); err != nil {
-		return nil, nil, err
+		return nil, nil, misfit(err)
 	}
-	if !strings.HasPrefix(spec.Version, "1.") {
-		return nil, nil, fmt.Errorf("ociVersion: %q is not a version from 1.0.0 to %s", spec.Version, specs.Version)
+	if !supported(spec.Version) {
+		return nil, nil, fmt.Errorf("ociVersion: %.40q is not a version from 1.0.0 to %d.%d.x", spec.Version, specs.VersionMajor, specs.VersionMinor)
 	}
 	return &spec, data, nil
+}
+
+// misfit says which field has a value of the wrong type.
+func misfit(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) || wrong.Field == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %.60s does not fit, it must be %s", wrong.Field, wrong.Value, wrong.Type)
+}
+
+// supported says that a version is one of the runtime specification's from 1.0.0 on that this was made for.
+func supported(version string) bool {
+	var major, minor, patch int
+	base, _, _ := strings.Cut(version, "-")
+	n, err := fmt.Sscanf(base+"\n", "%d.%d.%d\n", &major, &minor, &patch)
+	return err == nil && n == 3 && major == specs.VersionMajor && minor >= 0 && minor <= specs.VersionMinor && patch >= 0
 }
 
 // lift is Start of a container that waits at its latch.

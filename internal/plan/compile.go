@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -31,6 +33,32 @@ type Input struct {
 // The order is the kernel's, not the spec's: cgroups while the host's are in reach; namespaces; then everything that
 // needs the host's files and the new namespaces at once (sysctls, mounts); the pivot; the gate; credentials; execve.
 func Compile(spec *specs.Spec, in Input) (*Plan, error) {
+	p, err := compile(spec, in)
+	if err != nil {
+		return nil, tidy(err)
+	}
+	return p, nil
+}
+
+// tidy makes an error one short line: the values in it are whatever somebody wrote.
+func tidy(err error) error {
+	const most = 300
+	s := strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, err.Error())
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	if s == err.Error() {
+		return err
+	}
+	return errors.New(s)
+}
+
+func compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err := refuse(spec); err != nil {
 		return nil, err
 	}

@@ -375,38 +375,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// FuzzCompile: whatever a config.json says, it is refused, or its Plan is fit to be spent and ends in one execve.
-func FuzzCompile(f *testing.F) {
-	names, _ := filepath.Glob("testdata/*.json")
-	for _, name := range names {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var spec specs.Spec
-		if json.Unmarshal(data, &spec) != nil {
-			return
-		}
-		if spec.Root == nil {
-			spec.Root = &specs.Root{}
-		}
-		fx := facts(&spec)
-		for _, m := range spec.Mounts {
-			fx.Kinds[m.Source] = Dir
-		}
-		p, err := Compile(&spec, Input{Root: rootOf(&spec), Facts: fx, Gated: true})
-		if err != nil {
-			return
-		}
-		if err := p.Verify(given...); err != nil {
-			t.Errorf("%v\n%s", err, p)
-		}
-	})
-}
-
 // TestExecAffinity: the CPUs of the time before the cgroup are set before it is entered.
 func TestExecAffinity(t *testing.T) {
 	f := Facts{LastCap: 0, Cgroup: Cgroup{Into: true}}
