@@ -41,6 +41,10 @@ func TestGolden(t *testing.T) {
 	} {
 		golden.Check(t, "testdata/"+name+".golden", shown(t, sample(), c, strings.Fields(args)...))
 	}
+	// A tree's line goes on beside every line of a cell.
+	tree := sample()
+	tree.Namespaces[2].Holders = []ns.Holder{{Kind: ns.ByMount, Path: "/run/a"}, {Kind: ns.ByMount, Path: "/run/b"}, {Kind: ns.ByMount, Path: "/run/c"}}
+	golden.Check(t, "testdata/tree.golden", shown(t, tree, c, "-o", "NS,HOLDER,COMMAND"))
 	partial := sample()
 	partial.Partial = true
 	golden.Check(t, "testdata/partial.golden", shown(t, partial, c, "-J", "-t", "mnt", "-o", "NS"))
@@ -186,5 +190,38 @@ func TestWatch(t *testing.T) {
 	}
 	if want := strings.Repeat("TYPE\nuts\n", 3); out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+// TestDifferences: each difference that docs/lsns.md names has a test that is there.
+func TestDifferences(t *testing.T) {
+	text, err := os.ReadFile("../../docs/lsns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "## Differences")
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || cells[0] == "| there" {
+			continue
+		}
+		rows++
+		for name := range strings.SplitSeq(strings.Trim(cells[2], "| \n"), ", ") {
+			name = strings.Trim(name, "`")
+			if script, ok := strings.CutPrefix(name, "e2e/"); ok {
+				if _, err := os.Stat("../../e2e/testdata/script/" + script + ".txtar"); err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			folder, test, _ := strings.Cut(name, ".")
+			if out, err := exec.Command("grep", "-rl", "func "+test+"(", "../"+folder).Output(); err != nil || len(out) == 0 {
+				t.Errorf("%s is not there", name)
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("%d differences", rows)
 	}
 }

@@ -27,7 +27,7 @@ func podTargets(h *owner.Host, word string) (map[int]bool, error) {
 		return nil, err
 	}
 	for _, c := range all {
-		if samePod(c, of) && c.Init != 0 {
+		if samePod(c, of) && c.Init != 0 && !c.Monitor {
 			targets[c.Init] = true
 		}
 	}
