@@ -25,6 +25,7 @@ NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2
 	jq runc patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins tcpdump uidmap libcap2-bin
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod systemd dbus dbus-user-session
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc patch dbus-daemon \
+NEED_TEST := busybox-static nginx-light docker-registry skopeo podman crun conmon nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc patch dbus-daemon \
 	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc strace iptables containernetworking-plugins tcpdump \
 	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins libseccomp-dev gcc libc6-dev

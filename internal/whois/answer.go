@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"tripod/internal/ns"
 	"tripod/internal/owner"
@@ -28,7 +31,7 @@ type asker struct {
 	h       *owner.Host
 	proc    string
 	pids    []int
-	partial bool
+	partial atomic.Bool
 	nets    []network
 }
 
@@ -51,11 +54,11 @@ func Ask(h *owner.Host, word string) (answers []Answer, partial bool, err error)
 	for _, q := range questions {
 		more, err := a.ask(q)
 		if err != nil {
-			return nil, a.partial, err
+			return nil, a.partial.Load(), err
 		}
 		answers = append(answers, more...)
 	}
-	return answers, a.partial, nil
+	return answers, a.partial.Load(), nil
 }
 
 func (a *asker) ask(q Question) ([]Answer, error) {
@@ -75,6 +78,27 @@ func (a *asker) ask(q Question) ([]Answer, error) {
 	default:
 		return a.cgroup(q)
 	}
+}
+
+// hide notes that something could not be seen.
+func (a *asker) hide(is bool) {
+	if is {
+		a.partial.Store(true)
+	}
+}
+
+// together calls f for 0 to n-1, on all processors.
+func together(n int, f func(i int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // list reads the numbers of all processes, once.
@@ -100,8 +124,10 @@ func (a *asker) byNetwork() error {
 		index[mine] = 0
 		a.nets = append(a.nets, network{id: mine})
 	}
-	for _, pid := range a.pids {
-		id := a.link64(strconv.Itoa(pid), ns.Net)
+	ids := make([]uint64, len(a.pids))
+	together(len(ids), func(i int) { ids[i] = a.link64(strconv.Itoa(a.pids[i]), ns.Net) })
+	for n, pid := range a.pids {
+		id := ids[n]
 		if id == 0 {
 			continue
 		}
@@ -120,7 +146,7 @@ func (a *asker) byNetwork() error {
 func (a *asker) link64(folder string, t ns.Type) uint64 {
 	link, err := os.Readlink(a.proc + "/" + folder + "/ns/" + t.String())
 	if err != nil {
-		a.partial = a.partial || errors.Is(err, fs.ErrPermission)
+		a.hide(errors.Is(err, fs.ErrPermission))
 		return 0
 	}
 	_, id, _ := ns.ParseLink(link)
@@ -177,20 +203,35 @@ func (a *asker) namespace(q Question) ([]Answer, error) {
 	if err := a.list(); err != nil {
 		return nil, err
 	}
-	types := ns.Types()
+	// A namespace has one type: when one process has shown it, the rest is asked for that alone.
+	var known atomic.Int64
+	known.Store(-1)
 	if q.Typed {
-		types = []ns.Type{q.Type}
+		known.Store(int64(q.Type))
 	}
-	var pids []int
-	for _, pid := range a.pids {
+	has := make([]ns.Type, len(a.pids))
+	together(len(has), func(i int) {
+		has[i] = ns.NumTypes
+		types := ns.Types()
+		if t := known.Load(); t >= 0 {
+			types = types[t : t+1]
+		}
 		for _, t := range types {
-			if a.link64(strconv.Itoa(pid), t) == q.Number {
-				pids, types = append(pids, pid), []ns.Type{t}
-				break
+			if a.link64(strconv.Itoa(a.pids[i]), t) == q.Number {
+				has[i] = t
+				known.Store(int64(t))
+				return
 			}
 		}
+	})
+	var pids []int
+	t := q.Type
+	for i, pid := range a.pids {
+		if has[i] != ns.NumTypes {
+			pids, t = append(pids, pid), has[i]
+		}
 	}
-	return a.answer(fmt.Sprintf("%s namespace %d", types[0], q.Number), pids), nil
+	return a.answer(fmt.Sprintf("%s namespace %d", t, q.Number), pids), nil
 }
 
 // socket finds who holds a socket.
@@ -199,7 +240,7 @@ func (a *asker) socket(q Question) ([]Answer, error) {
 		return nil, err
 	}
 	held, partial := socket.Holders(a.proc, a.pids, func(inode uint64) bool { return inode == q.Number })
-	a.partial = a.partial || partial
+	a.hide(partial)
 	return a.answer(fmt.Sprintf("socket %d", q.Number), holders(held[q.Number])), nil
 }
 
@@ -219,22 +260,20 @@ func (a *asker) port(q Question) ([]Answer, error) {
 		return nil, err
 	}
 	all := a.hostPorts(q)
+	found, errs := make([][]socket.Socket, len(a.nets)), make([]error, len(a.nets))
+	together(len(a.nets), func(i int) { found[i], errs[i] = a.socketsIn(q, i, a.nets[i]) })
+	if len(errs) > 0 && errs[0] != nil {
+		return nil, errs[0]
+	}
 	for i, n := range a.nets {
-		more, err := a.portIn(q, i, n)
-		if err != nil {
-			if i == 0 {
-				return nil, err
-			}
-			a.partial = true // it has ended, or we may not enter it
-			continue
-		}
-		all = append(all, more...)
+		a.hide(errs[i] != nil) // it has ended, or we may not enter it
+		all = append(all, a.holding(found[i], n)...)
 	}
 	return all, nil
 }
 
-// portIn asks one network namespace. The first one is the caller's.
-func (a *asker) portIn(q Question, i int, n network) ([]Answer, error) {
+// socketsIn asks one network namespace for the sockets that have a port. The first one is the caller's.
+func (a *asker) socketsIn(q Question, i int, n network) ([]socket.Socket, error) {
 	o := socket.Options{Kinds: q.Proto, Listening: true}
 	if i > 0 {
 		if len(n.pids) == 0 {
@@ -243,31 +282,29 @@ func (a *asker) portIn(q Question, i int, n network) ([]Answer, error) {
 		o.NetNS = a.proc + "/" + strconv.Itoa(n.pids[0]) + "/ns/net"
 	}
 	sockets, err := socket.List(o)
-	if err != nil {
-		return nil, err
-	}
-	var mine []socket.Socket
-	for _, s := range sockets {
-		if s.Listening() && uint64(s.Local.Port()) == q.Number && (!q.Addr.IsValid() || s.Local.Addr().IsUnspecified() || s.Local.Addr().Unmap() == q.Addr) {
-			mine = append(mine, s)
-		}
-	}
-	if len(mine) == 0 {
-		return nil, nil
+	return slices.DeleteFunc(sockets, func(s socket.Socket) bool {
+		return !s.Listening() || uint64(s.Local.Port()) != q.Number || q.Addr.IsValid() && !s.Local.Addr().IsUnspecified() && s.Local.Addr().Unmap() != q.Addr
+	}), err
+}
+
+// holding finds who has sockets of a network namespace.
+func (a *asker) holding(sockets []socket.Socket, n network) []Answer {
+	if len(sockets) == 0 {
+		return nil
 	}
 	wanted := func(inode uint64) bool {
-		return slices.ContainsFunc(mine, func(s socket.Socket) bool { return s.Inode == inode })
+		return slices.ContainsFunc(sockets, func(s socket.Socket) bool { return s.Inode == inode })
 	}
 	held, partial := socket.Holders(a.proc, n.pids, wanted)
-	if len(held) < len(mine) {
+	if len(held) < len(sockets) {
 		// A socket may be held by a process that has left its namespace, or was given it.
 		var more bool
 		held, more = socket.Holders(a.proc, a.pids, wanted)
 		partial = partial || more
 	}
-	a.partial = a.partial || partial
+	a.hide(partial)
 	var all []Answer
-	for _, s := range mine {
+	for _, s := range sockets {
 		what := fmt.Sprintf("%s %s %s", s.Proto, s.Local, s.State)
 		if who := a.answer(what, holders(held[s.Inode])); len(who) > 0 {
 			all = append(all, who...)
@@ -275,7 +312,7 @@ func (a *asker) portIn(q Question, i int, n network) ([]Answer, error) {
 			all = append(all, Answer{What: what + " of nobody that can be seen"})
 		}
 	}
-	return all, nil
+	return all
 }
 
 // address finds who has an address.

@@ -86,8 +86,8 @@ func (a *asker) hostPorts(q Question) []Answer {
 				if n.id != r.Inode {
 					continue
 				}
-				inside, err := a.portIn(Question{Number: uint64(p.ContainerPort), Proto: kind}, i, n)
-				if err == nil && len(inside) > 0 && inside[0].PID != 0 {
+				sockets, _ := a.socketsIn(Question{Number: uint64(p.ContainerPort), Proto: kind}, i, n)
+				if inside := a.holding(sockets, n); len(inside) > 0 && inside[0].PID != 0 {
 					pod.PID, pod.Command, pod.Container = inside[0].PID, inside[0].Command, inside[0].Container
 				}
 			}
