@@ -44,6 +44,7 @@ func (g *Group) Remove() error {
 	if err != nil {
 		return fmt.Errorf("cannot remove cgroup %s: %w", g.path, err)
 	}
+	g.pruneSlices()
 	return nil
 }
 

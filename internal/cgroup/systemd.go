@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tripod/internal/dbus"
 )
@@ -321,6 +324,28 @@ func (g *Group) removeUnit() error {
 		return fmt.Errorf("cannot stop unit %s of systemd: %w", g.unit.Name, err)
 	}
 	return nil
+}
+
+// pruneSlices removes the slices of a removed unit, where they are empty, from the v1 hierarchies that systemd knows
+// nothing of: there Make made them, and nobody else takes them away.
+func (g *Group) pruneSlices() {
+	for _, y := range g.host.Hierarchies {
+		if g.unit.Name == "" || y.Unified || y.Name == "name=systemd" || slices.ContainsFunc(y.Controllers, kept) {
+			continue
+		}
+		for dir := path.Dir(g.path); dir != "." && unix.Rmdir(y.Mountpoint+"/"+dir) == nil; {
+			dir = path.Dir(dir)
+		}
+	}
+}
+
+// kept tells whether systemd keeps a v1 controller's cgroups.
+func kept(controller string) bool {
+	switch controller {
+	case "cpu", "cpuacct", "blkio", "memory", "devices", "pids":
+		return true
+	}
+	return false
 }
 
 // release ends the process that kept a fresh scope from being empty.

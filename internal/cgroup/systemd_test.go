@@ -77,6 +77,11 @@ func newScope(t *testing.T, h Host) *Group {
 		if out, err := exec.Command("systemctl", "stop", "tripodtest.slice").CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
+		for _, y := range h.Hierarchies {
+			if _, err := os.Stat(y.Mountpoint + "/tripodtest.slice"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s/tripodtest.slice is left: %v", y.Mountpoint, err)
+			}
+		}
 	})
 	return g
 }
