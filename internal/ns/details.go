@@ -63,11 +63,12 @@ func (s *Snapshot) Path(pid int, t Type) string {
 	return s.Proc + "/" + strconv.Itoa(pid) + "/ns/" + t.String()
 }
 
-// Initial are the namespaces that the host began with, by type; 0 where that cannot be told. Most have numbers that never change
-// (include/linux/proc_ns.h); for the others a thread of the kernel is asked.
+// Initial are the namespaces that the host began with, by type. They have numbers that never change (include/linux/proc_ns.h), the
+// first network and mount namespaces since Linux 6.18; before, a thread of the kernel is asked, and where none is seen the number
+// is one that nobody has.
 func (s *Snapshot) Initial() [NumTypes]uint64 {
-	const first = 0xEFFFFFFA // time, then cgroup, pid, user, uts, ipc
-	initial := [NumTypes]uint64{Time: first, Cgroup: first + 1, PID: first + 2, User: first + 3, UTS: first + 4, IPC: first + 5}
+	const first = 0xEFFFFFF8 // mnt, then net, time, cgroup, pid, user, uts, ipc
+	initial := [NumTypes]uint64{Mnt: first, Net: first + 1, Time: first + 2, Cgroup: first + 3, PID: first + 4, User: first + 5, UTS: first + 6, IPC: first + 7}
 	const kthreadd = 2
 	p, err := ReadProcess(s.Proc, kthreadd)
 	if err == nil && p.PPID == 0 && p.Cmdline == "" && p.NS[PID] == initial[PID] {

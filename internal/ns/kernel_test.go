@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,7 @@ func TestSources(t *testing.T) {
 		return path
 	}
 
-	byFD := alone.Script(t, unix.CLONE_NEWNET, alone.Sleeper)
+	byFD := alone.Script(t, unix.CLONE_NEWNET, "ip addr add 10.9.8.7/24 dev lo; ip link set lo up; ip addr add fd01::5/64 dev lo; "+alone.Sleeper)
 	fdNS := nsOf(t, byFD.Process.Pid, "net")
 	held, err := os.Open("/proc/" + strconv.Itoa(byFD.Process.Pid) + "/ns/net")
 	if err != nil {
@@ -125,8 +126,12 @@ func TestSources(t *testing.T) {
 		t.Errorf("mounts %+v", s.Mounts)
 	}
 	if n := s.Find(fdNS); n != nil {
-		if all := s.Addresses(n); len(all) != 0 {
-			t.Errorf("addresses of a fresh network namespace: %v", all)
+		own := nsOf(t, 1, "net")
+		if all := fmt.Sprint(s.Addresses(n)); all != "[10.9.8.7 fd01::5]" {
+			t.Errorf("addresses of a network namespace that has no process: %s", all)
+		}
+		if nsOf(t, 1, "net") != own {
+			t.Error("looking at addresses has moved us")
 		}
 	}
 }
@@ -267,5 +272,17 @@ func TestNotAllowed(t *testing.T) {
 		if s, err := Scan(Options{}); err != nil || s.Partial {
 			t.Errorf("%s: root: partial %v, error %v", hide, s.Partial, err)
 		}
+	}
+}
+
+// TestInitial: the host's namespaces are those of a thread of the kernel, which cannot leave them.
+func TestInitial(t *testing.T) {
+	p, err := ReadProcess("", 2)
+	if err != nil || p.PPID != 0 || p.Cmdline != "" || p.NS[Mnt] == 0 {
+		t.Skip("process 2 is no thread of the kernel that may be read")
+	}
+	s := Snapshot{Proc: "/proc"}
+	if got := s.Initial(); got != p.NS {
+		t.Errorf("%v, want %v", got, p.NS)
 	}
 }

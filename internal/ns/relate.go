@@ -217,23 +217,26 @@ func (s *Snapshot) openHolder(n *Namespace, h Holder, process *pidfd) (int, erro
 	case ByWaiting:
 		return unix.Open(path+"/ns/"+n.Type.String()+"_for_children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	case ByMount:
-		root := "/"
-		if h.PID != 0 {
-			root = path + "/root"
+		if h.PID == 0 {
+			return openNSFS(unix.AT_FDCWD, h.Path, 0)
 		}
-		return openMount(root, h.Path)
+		return openMount(path+"/root", h.Path)
 	}
 	return -1, unix.ENOENT
 }
 
-// openMount opens a namespace's file that is mounted below a root, which may be a container's: no link leads out of it.
+// resolveCached is RESOLVE_CACHED of openat2(2), Linux 5.12.
+const resolveCached = 0x20
+
+// openMount opens a namespace's file that is mounted below a root, which may be a container's: no link leads out of it, and no file
+// system of its own making (FUSE) is asked, which might never answer. What a mount stands on is always in the kernel's cache.
 func openMount(root, path string) (int, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(dir)
-	return openNSFS(dir, path, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	return openNSFS(dir, path, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS|resolveCached)
 }
 
 // openNSFS opens a namespace's file. What is there is looked at before it is opened: it may be a device or a FIFO by now.
