@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,13 @@ func (h *Host) Members(keep func(pid int, c Container) bool) (all []Member, part
 		m.Container = c
 		all = append(all, m)
 	})
-	return all, partial, err
+	return all, partial || h.Hidden(), err
+}
+
+// Hidden says whether the proc file system hides other users' processes from us (hidepid, proc(5)): process 1 is always there.
+func (h *Host) Hidden() bool {
+	_, err := os.Stat(h.proc() + "/1")
+	return err != nil
 }
 
 // Member reads one process, all but its container. It is false when it has ended.

@@ -51,6 +51,7 @@ func Ask(h *owner.Host, word string) (answers []Answer, partial bool, err error)
 	if a.proc == "" {
 		a.proc = "/proc"
 	}
+	a.hide(h.Hidden())
 	for _, q := range questions {
 		more, err := a.ask(q)
 		if err != nil {
