@@ -41,7 +41,7 @@ func TestScript(t *testing.T) {
 			s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: 100, Hard: 200})
 			s.Linux.Sysctl = map[string]string{"net.ipv4.ip_default_ttl": "33"}
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/odd", Type: "c", Major: 1, Minor: 3}, {Path: "/dev/fifo", Type: "p"}}
-			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data", Type: "bind", Source: "/usr/share/doc", Options: []string{"bind", "ro", "nosuid"}},
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data", Type: "bind", Source: "/usr/bin", Options: []string{"bind", "ro", "nosuid"}},
 				specs.Mount{Destination: "/tmp/ro", Type: "tmpfs", Options: []string{"ro", "size=64k"}})
 		},
 	} {

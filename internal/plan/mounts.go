@@ -31,7 +31,7 @@ func (p *program) mounts(spec *specs.Spec, in Input, s spaces) (closing func(), 
 		case staged(m.Type, s) && p.unprivileged:
 			p.borrow(m, o)
 		case staged(m.Type, s):
-			p.unstage(m, o)
+			p.unstage(m, o, slices.ContainsFunc(spec.Mounts[:i], func(b specs.Mount) bool { return b.Type == m.Type }))
 		case o.copyUp:
 			err = p.copyUp(i, m, o, in.Root, spec.Linux.MountLabel)
 		default:
@@ -196,13 +196,19 @@ func (p *program) stage(mounts []specs.Mount, s spaces) {
 	}
 }
 
-func (p *program) unstage(m specs.Mount, o options) {
+// unstage attaches what was staged, with again a clone of it: one that is attached to nothing cannot be cloned before
+// Linux 6.15.
+func (p *program) unstage(m specs.Mount, o options, again bool) {
 	p.mountpoint(m)
-	p.add("clone "+m.Type, OpenTree, Result(aside(m.Type)), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath))).save(rTree)
-	if set, _ := o.attributes(); set != 0 {
-		p.attr("set attributes of "+m.Destination, Result(rTree), 0, set, 0, 0)
+	from, clr := aside(m.Type), uint64(0)
+	if again {
+		p.add("clone "+m.Type, OpenTree, Result(from), empty, Int(uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|emptyPath))).save(rTree)
+		from, clr = rTree, unix.MOUNT_ATTR_RDONLY
 	}
-	p.attach(fmt.Sprintf("bind %s at %s", m.Type, m.Destination), Result(rTree))
+	if set, _ := o.attributes(); set|clr != 0 {
+		p.attr("set attributes of "+m.Destination, Result(from), 0, set, clr&^set, 0)
+	}
+	p.attach(fmt.Sprintf("attach %s at %s", m.Type, m.Destination), Result(from))
 	p.after(m.Destination, o)
 }
 
@@ -391,6 +397,13 @@ func (p *program) hierarchy(dest string, h Hierarchy, o options, cgroup string, 
 		typ = "cgroup2"
 	}
 	p.add("enter "+dest, Fchdir, Result(rDest))
-	p.add(fmt.Sprintf("mount %s at %s", typ, dest), Mount, Text("cgroup"), Text("."), Text(typ), Int(o.flags), data(h.Data)).
+	mount := p.add(fmt.Sprintf("mount %s at %s", typ, dest), Mount, Text("cgroup"), Text("."), Text(typ), Int(o.flags), data(h.Data)).
 		sh("mount -t", typ, shellOptions(append(shellFlags(o), h.Data)), "cgroup", quote("."+dest))
+	if p.unprivileged {
+		// Below a /sys of the host's it is there already (mount(2), EBUSY); it is not to be written to (CVE-2023-25809).
+		mount.on(unix.EBUSY, 0)
+		p.inside("open "+dest, dest, unix.O_PATH|unix.O_DIRECTORY, rDest)
+		set, _ := o.attributes()
+		p.attr("set attributes of "+dest, Result(rDest), 0, set, 0, 0)
+	}
 }
