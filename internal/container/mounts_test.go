@@ -312,3 +312,16 @@ func TestUnmappedTerminalGroup(t *testing.T) {
 		t.Errorf("%q, %v, warnings %q", out, err, warned)
 	}
 }
+
+// TestStagedTwice: a file system of a namespace that is not the user namespace's is mounted as often as it is asked for.
+func TestStagedTwice(t *testing.T) {
+	spec := userNamespace("sh", "-c", "ls -d /sys/kernel /other/kernel; touch /sys/x 2>/dev/null || echo refused; grep -E ' / /(sys|other) ' /proc/self/mountinfo | cut -d' ' -f5,6")
+	setPath(spec, specs.NetworkNamespace, "/proc/self/ns/net")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/other", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid"}})
+	root := layers(t)
+	applets(t, root.Lower[1], "cut")
+	want := "/other/kernel\n/sys/kernel\nrefused\n/sys ro,nosuid,nodev,noexec,relatime\n/other rw,nosuid,nodev,noexec,relatime\n"
+	if out, _, err := runs(t, Config{Spec: spec, Root: root}); err != nil || out != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
+	}
+}
