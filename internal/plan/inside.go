@@ -79,7 +79,7 @@ func (p *program) directory(file string, by uint64) {
 	}
 	open.sh("mkdir -p", quote("."+path.Clean("/"+file)))
 	if len(parts) > maxDepth {
-		p.fail(fmt.Errorf("%s: %q is deeper than %d directories", p.origin, file, maxDepth))
+		p.fail(fmt.Errorf("%s: %q is deeper than %d directories", p.origin, clip(file), maxDepth))
 		return
 	}
 	open.on(unix.ENOENT, 0)
