@@ -83,6 +83,13 @@ func rootlessChild() error {
 // namespace where only that file is changed.
 func asNobody(t *testing.T, o orders) string {
 	t.Helper()
+	return apartFrom(t, o, `for f in /etc/subuid /etc/subgid; do mount --bind "$0/ids" $f; done
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$0/test" -test.run '^TestRootlessChild$'`)
+}
+
+// apartFrom runs a shell script in a mount namespace of its own, that is to execute the copy of this test at $0/test.
+func apartFrom(t *testing.T, o orders, script string) string {
+	t.Helper()
 	dir := t.TempDir()
 	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
@@ -101,9 +108,7 @@ func asNobody(t *testing.T, o orders) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "-m", "sh", "-ec", `
-		for f in /etc/subuid /etc/subgid; do mount --bind "$0/ids" $f; done
-		exec setpriv --reuid 65534 --regid 65534 --clear-groups "$0/test" -test.run '^TestRootlessChild$'`, dir)
+	cmd := exec.Command("unshare", "-m", "sh", "-ec", script, dir)
 	cmd.Env = []string{"TRIPOD_TEST_ROOTLESS=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdin = bytes.NewReader(data)
 	out, err := cmd.CombinedOutput()
@@ -235,6 +240,33 @@ func TestRootlessErrors(t *testing.T) {
 		c.change(&o)
 		if got := asNobody(t, o); !strings.HasPrefix(got, "error: ") || !strings.Contains(got, c.want) || strings.Count(got, "\n") != 1 {
 			t.Errorf("%s: %q, want …%s…", c.name, got, c.want)
+		}
+	}
+}
+
+// TestCoveredProc has something lie over what the runtime itself writes to in /proc: nothing is written to it, and there is
+// no container (CVE-2025-52881, seen from the runtime's side).
+func TestCoveredProc(t *testing.T) {
+	score := 500
+	spec := sample("true")
+	spec.Process.OOMScoreAdj = &score
+	spec.Linux.Sysctl = map[string]string{"kernel.domainname": "here"}
+	root := plainRoot(t)
+	fake := t.TempDir()
+	file := filepath.Join(fake, "domainname")
+	owned(t, file, 0, 0)
+	for _, c := range []struct{ script, want string }{
+		{"true", ""},
+		{"mount --bind " + file + " /proc/sys/kernel/domainname", "(linux.sysctl.kernel.domainname): invalid cross-device link"},
+		{"mount --bind " + file + " /proc/$$/oom_score_adj", ""}, // that of another process
+		{"mount --bind /proc/sys /proc", "no such file"},
+	} {
+		got := apartFrom(t, orders{Spec: spec, Root: root, Cgroup: cgroupName(t)}, c.script+`; exec "$0/test" -test.run '^TestRootlessChild$'`)
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.script, got, c.want)
+		}
+		if data, err := os.ReadFile(file); err != nil || string(data) != "x" {
+			t.Errorf("%s: the file in its place has %q, %v", c.script, data, err)
 		}
 	}
 }
