@@ -195,6 +195,9 @@ func TestWatch(t *testing.T) {
 
 // TestDifferences: each difference that docs/lsns.md names has a test that is there.
 func TestDifferences(t *testing.T) {
+	if _, err := os.Stat("../../go.mod"); err != nil {
+		t.Skip("not in the repository")
+	}
 	text, err := os.ReadFile("../../docs/lsns.md")
 	if err != nil {
 		t.Fatal(err)
