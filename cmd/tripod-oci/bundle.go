@@ -76,6 +76,10 @@ func (b *birthOptions) read(detached bool) (*bundle, error) {
 	if b.noPivot {
 		return nil, errors.New("--no-pivot: not supported: without pivot_root(2) the host's root stays within reach of the container")
 	}
+	extra, err := preserved(b.preserve)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(b.bundle)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find bundle %s: %w", b.bundle, err)
@@ -99,10 +103,6 @@ func (b *birthOptions) read(detached bool) (*bundle, error) {
 		return nil, errors.New("process.terminal: a container that is left alone needs --console-socket for its terminal")
 	case !terminal && b.console != "":
 		return nil, errors.New("--console-socket: process.terminal is not true")
-	}
-	extra, err := preserved(b.preserve)
-	if err != nil {
-		return nil, err
 	}
 	return &bundle{dir: dir, spec: spec, config: config, extra: extra}, nil
 }
@@ -147,7 +147,7 @@ func pipes(stdio [3]*os.File) (own [3]bool) {
 }
 
 // preserved are the descriptors from 3 on that the container inherits: those of socket activation (sd_listen_fds(3)),
-// then n more.
+// then n more. It is called before this process opens anything: what is open is the caller's.
 func preserved(n int) ([]*os.File, error) {
 	if fds, err := strconv.Atoi(os.Getenv("LISTEN_FDS")); err == nil && fds > 0 {
 		n += fds
@@ -157,7 +157,8 @@ func preserved(n int) ([]*os.File, error) {
 	}
 	var files []*os.File
 	for fd := 3; fd < 3+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		// One that is close-on-exec is not the caller's: Go's runtime opened it.
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 			return nil, fmt.Errorf("--preserve-fds: descriptor %d is not open", fd)
 		}
 		unix.CloseOnExec(fd)

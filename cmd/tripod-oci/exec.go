@@ -64,6 +64,10 @@ func exec(g *globals, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	extra, err := preserved(o.preserve)
+	if err != nil {
+		return 0, err
+	}
 	c, r, d, err := g.load(operands[0])
 	if err != nil {
 		return 0, err
@@ -83,10 +87,7 @@ func exec(g *globals, args []string) (int, error) {
 		return 0, err
 	}
 	cfg := container.ExecConfig{Process: proc, Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, Cgroup: strings.Trim(o.cgroup, "/")}
-	cfg.OwnStdio = pipes(cfg.Stdio)
-	if cfg.Extra, err = preserved(o.preserve); err != nil {
-		return 0, err
-	}
+	cfg.OwnStdio, cfg.Extra = pipes(cfg.Stdio), extra
 	return g.execute(c, cfg, &o)
 }
 
@@ -95,6 +96,7 @@ func (g *globals) execute(c *container.Container, cfg container.ExecConfig, o *e
 	var signals *forwarder
 	if !o.detach {
 		signals = catch()
+		ownSize(cfg.Process)
 	}
 	p, err := c.Exec(cfg)
 	if err != nil {

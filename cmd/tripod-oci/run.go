@@ -66,6 +66,7 @@ func run(g *globals, args []string) (_ int, err error) {
 	var signals *forwarder
 	if !detach {
 		signals = catch()
+		ownSize(b.spec.Process)
 	}
 	c, err := d.Run(cfg, b.config)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
@@ -79,6 +80,16 @@ func (s *session) output() {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
+	}
+}
+
+// ownSize gives a terminal that we shall attend to the size of ours, from its program's first look on.
+func ownSize(p *specs.Process) {
+	if p == nil || !p.Terminal || p.ConsoleSize != nil {
+		return
+	}
+	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+		p.ConsoleSize = &specs.Box{Height: uint(size.Row), Width: uint(size.Col)}
 	}
 }
 
