@@ -23,6 +23,8 @@ type state struct {
 	inner     uint64  // PID of a second clone, written by the kernel
 	told      uintptr // a complaint for each op, for a process that has no parent to tell; 0 with one
 	errors    uintptr // the text of each errno, for complaints
+	into      uintptr // one more than the descriptor of the PID namespace that the child is born into, or 0
+	back      uintptr // the descriptor of the parent's own
 }
 
 // op is one system call as the assembly spends it.

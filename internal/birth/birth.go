@@ -109,7 +109,7 @@ func StartLatched(p *plan.Plan, given map[string]int, latch *Latch) (*Child, err
 		own = append(own, fd)
 		fds[o.Name] = fd
 	}
-	return start(p, fds, latch, &own, true)
+	return start(p, fds, latch, &own, !p.Inherit)
 }
 
 // start clones the child. Without leave it stays in this program, which is for one that executes nothing and that no

@@ -83,6 +83,14 @@ func (c *Child) clone(fds map[string]int, begin *state) error {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(fds[c.plan.IntoCgroup])
 	}
+	if c.plan.Birthplace != "" {
+		back, err := unix.Open("/proc/self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot open own PID namespace: %w", err)
+		}
+		defer unix.Close(back)
+		begin.into, begin.back = uintptr(fds[c.plan.Birthplace])+1, uintptr(back)
+	}
 	pid := int(spend(uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), uintptr(unsafe.Pointer(begin))))
 	runtime.KeepAlive(c.arena)
 	if pid < 0 {

@@ -12,6 +12,8 @@
 #define born	184
 #define told	200
 #define errors	208
+#define into	216
+#define back	224
 
 #define op_nr	0
 #define op_regs	2
@@ -27,7 +29,9 @@
 #define SYS_write	1
 #define SYS_rt_sigprocmask	14
 #define SYS_exit_group	231
+#define SYS_setns	308
 #define SYS_clone3	435
+#define CLONE_NEWPID	0x20000000
 
 // func spend(args, size, state uintptr) (pid uintptr)
 //
@@ -41,13 +45,33 @@ TEXT ·spend(SB),NOSPLIT,$0-32
 	LEAQ	sigold(R12), DX
 	MOVL	$8, R10
 	SYSCALL
+	// Between these two calls the thread must not change: a PID namespace is a thread's to hand to its children.
+	MOVQ	into(R12), DI
+	TESTQ	DI, DI
+	JZ	clone
+	DECQ	DI
+	MOVL	$CLONE_NEWPID, SI
+	MOVL	$SYS_setns, AX
+	SYSCALL
+	TESTQ	AX, AX
+	JNZ	parent
+clone:
 	MOVQ	args+0(FP), DI
 	MOVQ	size+8(FP), SI
 	MOVL	$SYS_clone3, AX
 	SYSCALL
 	TESTQ	AX, AX
 	JZ	child
+parent:
 	MOVQ	AX, pid+24(FP)
+	MOVQ	into(R12), DI
+	TESTQ	DI, DI
+	JZ	unblock
+	MOVQ	back(R12), DI
+	MOVL	$CLONE_NEWPID, SI
+	MOVL	$SYS_setns, AX
+	SYSCALL
+unblock:
 	MOVL	$SYS_rt_sigprocmask, AX
 	MOVL	$2, DI
 	LEAQ	sigold(R12), SI

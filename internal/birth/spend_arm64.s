@@ -12,6 +12,8 @@
 #define born	184
 #define told	200
 #define errors	208
+#define into	216
+#define back	224
 
 #define op_nr	0
 #define op_regs	2
@@ -27,7 +29,9 @@
 #define SYS_write	64
 #define SYS_rt_sigprocmask	135
 #define SYS_exit_group	94
+#define SYS_setns	268
 #define SYS_clone3	435
+#define CLONE_NEWPID	0x20000000
 
 // func spend(args, size, state uintptr) (pid uintptr)
 //
@@ -41,12 +45,29 @@ TEXT ·spend(SB),NOSPLIT,$0-32
 	MOVD	$8, R3
 	MOVD	$SYS_rt_sigprocmask, R8
 	SVC
+	// Between these two calls the thread must not change: a PID namespace is a thread's to hand to its children.
+	MOVD	into(R19), R0
+	CBZ	R0, clone
+	SUB	$1, R0, R0
+	MOVD	$CLONE_NEWPID, R1
+	MOVD	$SYS_setns, R8
+	SVC
+	CBNZ	R0, parent
+clone:
 	MOVD	args+0(FP), R0
 	MOVD	size+8(FP), R1
 	MOVD	$SYS_clone3, R8
 	SVC
 	CBZ	R0, child
+parent:
 	MOVD	R0, pid+24(FP)
+	MOVD	into(R19), R0
+	CBZ	R0, unblock
+	MOVD	back(R19), R0
+	MOVD	$CLONE_NEWPID, R1
+	MOVD	$SYS_setns, R8
+	SVC
+unblock:
 	MOVD	$2, R0
 	ADD	$sigold, R19, R1
 	MOVD	$0, R2

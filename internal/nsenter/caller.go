@@ -17,15 +17,16 @@ import (
 	"tripod/internal/plan"
 )
 
-// rights says what the caller may do in its own user namespace: join others' namespaces, set groups.
-func rights() (admin, groups bool) {
+// rights says what the caller may do in its own user namespace: join others' namespaces, set groups, which matters where
+// another user namespace is joined.
+func rights(user bool) (admin, groups bool) {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if unix.Capget(&head, &data[0]) != nil {
 		return false, false
 	}
 	has := func(n uint) bool { return data[n/32].Effective&(1<<(n%32)) != 0 }
-	return has(unix.CAP_SYS_ADMIN), has(unix.CAP_SETGID) && strings.TrimSpace(line("/proc/self/setgroups")) == "allow"
+	return has(unix.CAP_SYS_ADMIN), user && has(unix.CAP_SETGID) && strings.TrimSpace(line("/proc/self/setgroups")) == "allow"
 }
 
 // keepsRights says that an execve of a file without capabilities takes none away (capabilities(7)): so it is for root,

@@ -46,7 +46,7 @@ type Facts struct {
 	LastCap  int
 	Mask     [8]byte // the signal mask of the caller
 	Keeps    bool    // an execve of a file without capabilities takes none from the caller
-	Born     bool    // children of the caller are born into the PID namespace already
+	Born     bool    // the caller may have children born into the PID namespace, with no second clone
 	Leaf     bool    // a cgroup was made for the program, to be removed behind it
 	NoFile   plan.Rlimit
 	Tools    *Tools
@@ -115,7 +115,11 @@ func Decide(o Options, f Facts) (*Joining, error) {
 	p.last(j)
 	j.Tries = len(p.steps)
 	p.execute(j)
-	j.Plan, j.Hints = &plan.Plan{Steps: p.steps, Inherit: true}, p.hints
+	// What comes into a container as one of its own has nothing of the caller's open.
+	j.Plan, j.Hints = &plan.Plan{Steps: p.steps, Inherit: !o.LikeContainer}, p.hints
+	if f.Born {
+		j.Plan.Birthplace = f.Joins[slices.IndexFunc(f.Joins, func(n Join) bool { return n.Type == ns.PID })].file()
+	}
 	return j, nil
 }
 
@@ -140,7 +144,12 @@ func (p *program) join(j *Joining) {
 		p.origin = "--user"
 		p.do("leave all groups", "setgroups failed: ", plan.Setgroups, plan.Int(0), plan.Arg{}).Any = true
 	}
+	left := []Join{}
 	for _, n := range f.Joins {
+		if f.Born && n.Type == ns.PID {
+			continue
+		}
+		left = append(left, n)
 		p.origin = option(n.Type)
 		try := p.do(fmt.Sprintf("pass 1: join %s namespace", n.Type), n.fails(), plan.Setns, plan.File(n.file()), plan.Int(n.Type.Flag()))
 		try.Any, try.Skip = true, 1
@@ -150,7 +159,6 @@ func (p *program) join(j *Joining) {
 	if f.Tools != nil {
 		p.view(f.Tools)
 	}
-	left := slices.Clone(f.Joins)
 	for i, u := range f.Users {
 		p.origin = "--user"
 		s := p.do("pass 2: join user namespace", u.fails(), plan.Setns, plan.File(u.file()), plan.Int(u.Type.Flag()))

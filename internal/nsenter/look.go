@@ -154,7 +154,7 @@ func look(o Options, t owner.Target) (_ *view, err error) {
 		}
 		v.PID = t.PID
 	}
-	v.Admin, v.Groups = rights()
+	v.Admin, v.Groups = rights(o.All || o.UserParent || o.Spaces[ns.User].Wanted)
 	if v.Self, err = inode("/proc/self/ns/user"); err != nil {
 		return nil, err
 	}

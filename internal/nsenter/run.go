@@ -58,10 +58,8 @@ func Run(o Options, cfg Config) (int, error) {
 	}
 	defer v.close()
 	defer v.remove()
-	v.Keeps = keepsRights()
-	if o.Forks() && !o.Explain {
-		v.bear(o)
-	}
+	v.Keeps = o.Forks() || keepsRights()
+	v.Born = v.bears(o)
 	j, err := Decide(o, v.Facts)
 	if err != nil {
 		return ExitFailure, err
@@ -73,32 +71,20 @@ func Run(o Options, cfg Config) (int, error) {
 	if !j.Fork {
 		return ExitFailure, birth.Become(j.Plan, v.given)
 	}
-	return j.run(v)
-}
-
-// bear has the program born in its PID namespace at once, where the caller is permitted to: that is one clone less. What
-// a thread joins here is its children's only. A program that is to be like the container's comes in by a second clone,
-// with its identity.
-func (v *view) bear(o Options) {
 	if o.KillChild != 0 {
 		// The signal comes when the thread dies that was the parent.
 		runtime.LockOSThread()
 	}
-	if !v.Admin || o.NoFork || o.LikeContainer {
-		return
-	}
-	for i, n := range v.Joins {
-		if n.Type != ns.PID {
-			continue
-		}
-		runtime.LockOSThread()
-		// What the target may look into has nothing of the caller's to show from its first instruction on.
-		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-		if v.Born = unix.Setns(v.given[n.file()], unix.CLONE_NEWPID) == nil; v.Born {
-			v.Joins = slices.Delete(v.Joins, i, i+1)
-		}
-		return
-	}
+	// What the target may look into has nothing of the caller's to show from its first instruction on.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	return j.run(v)
+}
+
+// bears says whether the program is to be born in its PID namespace at once, which is one clone less: where the caller is
+// likely to be permitted. A program that is to be like the container's comes in last, with its identity.
+func (v *view) bears(o Options) bool {
+	return v.Admin && o.Forks() && !o.NoFork && !o.LikeContainer &&
+		slices.ContainsFunc(v.Joins, func(n Join) bool { return n.Type == ns.PID })
 }
 
 // remove takes away the cgroups that were made for the program. One that still has processes stays with them.
@@ -142,6 +128,14 @@ func (j *Joining) run(v *view) (int, error) {
 	defer term.restore()
 	forward := j.catch()
 	c, err := birth.Start(j.Plan, v.given)
+	if j.Facts.Born && errors.Is(err, unix.EPERM) {
+		// It takes the target's user namespace first.
+		f := j.Facts
+		f.Born = false
+		if j, err = Decide(j.Options, f); err == nil {
+			c, err = birth.Start(j.Plan, v.given)
+		}
+	}
 	if err == nil {
 		err = c.Run()
 	}

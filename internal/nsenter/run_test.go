@@ -238,6 +238,33 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
+// TestDescriptors: what was open for nsenter is open for the program, as a child too; not with --like-container.
+func TestDescriptors(t *testing.T) {
+	ours := tool(t)
+	pid := strconv.Itoa(process7(t, everything))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-a"}, "here\n"},
+		{[]string{"-a", "--like-container"}, ""},
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(ours, append(append([]string{"-t", pid}, c.args...), "sh", "-c", "echo here >&3; ls -l /proc/$$/fd | grep -c -e net: -e user: -e memfd")...)
+		cmd.ExtraFiles = []*os.File{w}
+		got := finish(t, cmd)
+		w.Close()
+		said, _ := bufRead(r)
+		r.Close()
+		if said != c.want || got.out != "0\n" {
+			t.Errorf("%v: %q, %+v, want %q", c.args, said, got, c.want)
+		}
+	}
+}
+
 func bufRead(f *os.File) (string, error) {
 	var b bytes.Buffer
 	_, err := b.ReadFrom(f)

@@ -100,7 +100,7 @@ func (p *program) fork(j *Joining) {
 			close(file)
 		}
 	}
-	if j.entersPID() {
+	if j.entersPID() && !f.Born {
 		p.origin = "--pid"
 		s := p.do("fork", "fork failed: ", plan.Clone, plan.Int(uint64(unix.CLONE_PARENT|unix.CLONE_PARENT_SETTID|int(unix.SIGCHLD))),
 			plan.Int(0), plan.Arg{Kind: plan.InnerArg}, plan.Int(0), plan.Int(0))

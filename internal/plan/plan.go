@@ -30,11 +30,15 @@ type Plan struct {
 	Clone uint64
 	// IntoCgroup names the Open that is the child's cgroup for CLONE_INTO_CGROUP, or is "".
 	IntoCgroup string
+	// Birthplace names the Given file that is the PID namespace which the child is born into, or is "". It takes
+	// CAP_SYS_ADMIN over that namespace, and no second clone.
+	Birthplace string
 	// Steps are spent in the child, in this order; the first that fails, and does not say what then, ends the birth.
 	Steps []Step
 	// Halts are where the child stops, tells that it is there, and waits for the parent's word, in order.
 	Halts []Halt
-	// Inherit leaves every descriptor that is not close-on-exec to the program. Without it all are closed but 0, 1, 2.
+	// Inherit leaves every descriptor that is not close-on-exec to the program, as any command does for another. Without
+	// it all are closed but 0, 1, 2, and the child leaves the parent's program before it does anything.
 	Inherit bool
 	// Warnings are what the spec asks for and cannot have, where the runtime specification wants no error for that.
 	Warnings []string

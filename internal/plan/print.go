@@ -43,6 +43,9 @@ func (p *Plan) String() string {
 	if p.IntoCgroup != "" {
 		fmt.Fprintf(&b, " into %s", p.IntoCgroup)
 	}
+	if p.Birthplace != "" {
+		fmt.Fprintf(&b, " in %s", p.Birthplace)
+	}
 	b.WriteString("\n")
 	for i, s := range p.Steps {
 		fmt.Fprintf(&b, "%3d   %-36s %s", i, s.Name, s.call())

@@ -20,6 +20,9 @@ func (p *Plan) Verify(given ...string) error {
 	if p.IntoCgroup != "" && !files[p.IntoCgroup] {
 		return fmt.Errorf("plan: cgroup %s is not open", p.IntoCgroup)
 	}
+	if p.Birthplace != "" && !files[p.Birthplace] {
+		return fmt.Errorf("plan: PID namespace %s is not open", p.Birthplace)
+	}
 	if len(p.Steps) == 0 {
 		return fmt.Errorf("plan: no steps")
 	}
