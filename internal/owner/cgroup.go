@@ -185,11 +185,13 @@ func (w *walker) container(i int) bool {
 		w.prefixed(name, "libpod-payload-", Podman),
 		w.prefixed(name, "libpod-", Podman):
 		return true
-	case scope && w.scope(name):
+	case scope && w.scope(name), scope && w.nspawn(name, above, i):
+		w.supervisor(i)
 		return true
 	case w.lxc(part, above):
 		return true
 	case w.service(part):
+		w.supervisor(i)
 		return true
 	case above == "libpod_parent" && isHex(part, 64):
 		w.c.PodUID = part
@@ -248,6 +250,23 @@ func (w *walker) scope(name string) bool {
 		return false
 	}
 	return true
+}
+
+// nspawn knows a container that systemd-nspawn was told to run from a shell, without systemd-machined: machine.slice/NAME.scope, with
+// payload and supervisor below it.
+func (w *walker) nspawn(name, above string, i int) bool {
+	if above != "machine.slice" || i+1 >= len(w.parts) || w.parts[i+1] != "payload" && w.parts[i+1] != "supervisor" {
+		return false
+	}
+	w.c.Runtime, w.c.Name = Nspawn, unescapeUnit(name)
+	return true
+}
+
+// supervisor notes that a process of a machine is systemd-nspawn itself.
+func (w *walker) supervisor(i int) {
+	if (w.c.Runtime == Nspawn || w.c.Runtime == Machined) && i+1 < len(w.parts) && w.parts[i+1] == "supervisor" {
+		w.c.Monitor = true
+	}
 }
 
 // service knows the services that are containers.

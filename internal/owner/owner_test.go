@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,6 +113,34 @@ func TestLongCgroupFile(t *testing.T) {
 	h := &Host{Proc: dir}
 	if _, ok, err := h.OfProcess(1); ok || err == nil {
 		t.Errorf("a cgroup file of %d bytes: %v, %v", len(text), ok, err)
+	}
+}
+
+// TestAll lists each fixture's containers once, a monitor apart from what it watches, by their first process.
+func TestAll(t *testing.T) {
+	for name, want := range map[string]string{
+		"bare":    "syscrun 203, plain-crun 1188, my-app 950, plain-runc 1116, sysrunc 177",
+		"systemd": "box 970, web-1 218, web-3 254, web-3 (monitor) 251",
+		"tripod":  "job 984, web/(sandbox) 981, web/nginx 980, web/(monitor) 982",
+		"docker":  "3366cb0592bc 4001, evil 21809, web 21740, web 4000",
+	} {
+		_, h := fixture(t, name)
+		all, err := h.All()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range all {
+			if c.Runtime == Nspawn || name != "systemd" {
+				got = append(got, c.String()+" "+strconv.Itoa(c.Init))
+			}
+		}
+		slices.Sort(got)
+		wanted := strings.Split(want, ", ")
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("%s: %q, want %q", name, got, wanted)
+		}
 	}
 }
 

@@ -36,9 +36,13 @@ func (h *Host) OfCgroup(path string) (Container, bool) {
 		return c, c.Known()
 	}
 	c := identify(path)
-	if !c.Known() || c.Runtime == OCI {
+	// A scope of runc's or crun's has the name that the caller chose for the cgroup, which need not be the container's.
+	if scope := c.Runtime == Runc || c.Runtime == Crun; !c.Known() || c.Runtime == OCI || scope {
 		if s, own := h.bareOf(path); own != "" {
-			c.Runtime, c.Engine, c.ID, c.Cgroup = s.runtime, s.engine, s.id, own
+			if !scope {
+				c.Cgroup = own
+			}
+			c.Runtime, c.Engine, c.ID = s.runtime, s.engine, s.id
 			if h.alive(s.pid, s.start) {
 				c.Init, c.InitStart = s.pid, startOf(h.proc(), s.pid)
 			}
@@ -111,6 +115,9 @@ func (h *Host) All() ([]Container, error) {
 			return
 		}
 		key := c.Runtime + "\x00" + c.Cgroup + "\x00" + c.ID
+		if c.Monitor { // systemd-nspawn's cgroup has both
+			key += "\x00"
+		}
 		if found[key] == nil {
 			found[key] = &candidate{Container: c}
 		}
