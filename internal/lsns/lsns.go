@@ -61,6 +61,10 @@ func (c *Command) Run(args []string) int {
 		return int(code)
 	case err != nil:
 		fmt.Fprintf(c.Err, "lsns: %v\n", err)
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			fmt.Fprintf(c.Err, "hint: %s\n", hinted.Hint())
+		}
 		var usage usageError
 		if errors.As(err, &usage) {
 			fmt.Fprintln(c.Err, "Try 'lsns --help' for more information.")
@@ -80,7 +84,7 @@ type usageError struct{ error }
 
 // run looks, and prints; again and again with --watch.
 func (c *Command) run(o *options) error {
-	for {
+	for warned := false; ; {
 		if o.watch > 0 && c.Terminal.Is {
 			// Clear the screen and what has scrolled off it.
 			io.WriteString(c.Out, "\x1b[H\x1b[2J\x1b[3J")
@@ -88,6 +92,10 @@ func (c *Command) run(o *options) error {
 		partial, err := c.once(o)
 		if err != nil {
 			return err
+		}
+		if partial && !warned {
+			fmt.Fprintln(c.Err, "lsns: warning: some processes may not be read, so namespaces and counts are those that can be seen")
+			warned = true
 		}
 		if o.watch == 0 || c.Wait == nil || !c.Wait(o.watch) {
 			if partial && o.strict {
@@ -110,9 +118,6 @@ func (c *Command) once(o *options) (partial bool, err error) {
 	f := newFacts(snapshot, c)
 	v := newView(o, f)
 	v.partial = snapshot.Partial
-	if v.partial {
-		fmt.Fprintln(c.Err, "lsns: warning: some processes may not be read, so namespaces and counts are those that can be seen")
-	}
 	_, err = c.Out.Write(v.print(o.form(c)))
 	return v.partial, err
 }
