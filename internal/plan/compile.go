@@ -91,6 +91,9 @@ func compile(spec *specs.Spec, in Input) (*Plan, error) {
 		p.halt(Mounted)
 	}
 	p.changeRoot(spec)
+	if err := p.allot(spec.Process, in.Facts); err != nil {
+		return nil, err
+	}
 	if in.Latched {
 		p.find(spec.Process)
 	}

@@ -72,6 +72,9 @@ func CompileExec(in ExecInput) (*Plan, error) {
 	} else {
 		p.forget(in.Facts.Extra)
 	}
+	if err := p.allot(proc, in.Facts); err != nil {
+		return nil, err
+	}
 	// The container sees its PID namespace's processes, and one with CAP_SYS_PTRACE may look into them and change them
 	// (CVE-2016-9962). What comes into it has the container's identity already, and nothing of the host's.
 	enter := func() {

@@ -209,7 +209,7 @@ func attributesOf(flags uintptr) (attr uint64) {
 
 // MountOptions are the option words of mounts that have a meaning here, sorted. Others go to the file system.
 func MountOptions() []string {
-	list := []string{"idmap", "ridmap", NoFollow}
+	list := []string{"idmap", "ridmap", "tmpcopyup", NoFollow}
 	for _, table := range [][]word{words, propagations} {
 		for _, w := range table {
 			list = append(list, w.name)

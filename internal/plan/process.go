@@ -28,9 +28,6 @@ type tail struct {
 // process is the tail that a container's init and an exec share: from the gate to execve, in the container's root.
 func (p *program) process(proc *specs.Process, t tail) error {
 	f, filter := t.facts, t.filter
-	if err := p.rlimits(proc.Rlimits, f.NoFile); err != nil {
-		return err
-	}
 	p.origin = "process.user"
 	mask := uint32(0o022)
 	if proc.User.Umask != nil {
@@ -41,12 +38,6 @@ func (p *program) process(proc *specs.Process, t tail) error {
 		if f.ChownStd[i] || proc.Terminal {
 			p.add("give "+name+" to the user", Fchown, Int(i), Int(proc.User.UID), Int(int32(-1))).on(unix.EPERM, 0).on(unix.EINVAL, 0)
 		}
-	}
-	if err := p.scheduler(proc.Scheduler); err != nil {
-		return err
-	}
-	if err := p.ioPriority(proc.IOPriority); err != nil {
-		return err
 	}
 	var caps capSets
 	if proc.Capabilities != nil {
@@ -88,6 +79,17 @@ func (p *program) process(proc *specs.Process, t tail) error {
 	find, line := p.final(proc, sets, f.LastCap)
 	p.steps[len(p.steps)-1].Script = "mount --move . /\n" + find + line
 	return nil
+}
+
+// allot gives the process its share of the host. It comes before the gate: what cannot be had is an error of create.
+func (p *program) allot(proc *specs.Process, f Facts) error {
+	if err := p.rlimits(proc.Rlimits, f.NoFile); err != nil {
+		return err
+	}
+	if err := p.scheduler(proc.Scheduler); err != nil {
+		return err
+	}
+	return p.ioPriority(proc.IOPriority)
 }
 
 // rlimitOf is the number of a limit (getrlimit(2)), or -1.

@@ -30,8 +30,8 @@ mkdir -p ./dev  # linux.devices
 [ -e ./dev/core ] || [ -L ./dev/core ] || ln -s /proc/kcore ./dev/core  # linux.devices
 [ -e ./dev/ptmx ] || [ -L ./dev/ptmx ] || ln -s pts/ptmx ./dev/ptmx  # linux.devices
 prlimit --pid $$ --nofile=1024:524288
-umask 0022  # process.user
 chrt --deadline --sched-runtime 1000000 --sched-deadline 10000000 --sched-period 10000000 -p 0 $$  # process.scheduler
 ionice -c 3 -n 4 -p $$  # process.ioPriority
+umask 0022  # process.user
 mount --move . /
 exec env -i "$(command -v capsh)" --chroot=. --drop=cap_chown,cap_dac_override,cap_dac_read_search,cap_fowner,cap_fsetid,cap_setgid,cap_setuid,cap_setpcap,cap_linux_immutable,cap_net_bind_service,cap_net_broadcast,cap_net_admin,cap_net_raw,cap_ipc_lock,cap_ipc_owner,cap_sys_module,cap_sys_rawio,cap_sys_chroot,cap_sys_ptrace,cap_sys_pacct,cap_sys_admin,cap_sys_boot,cap_sys_nice,cap_sys_resource,cap_sys_time,cap_sys_tty_config,cap_mknod,cap_lease,cap_audit_write,cap_audit_control,cap_setfcap,cap_mac_override,cap_mac_admin,cap_syslog,cap_wake_alarm,cap_block_suspend,cap_audit_read,cap_perfmon,cap_bpf,cap_checkpoint_restore --groups= --gid=0 --keep=1 --uid=0 --caps='= cap_kill+p cap_kill+e cap_kill+i' --addamb=cap_kill --shell=/bin/true --  # process.args
