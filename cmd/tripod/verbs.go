@@ -17,6 +17,7 @@ func verbs(a *app) []*cobra.Command {
 		newWait(a),
 		newInspect(a),
 		newStats(a),
+		newCapture(a),
 		newCp(a),
 		newNsenter(a),
 		newLsns(a),

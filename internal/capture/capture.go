@@ -1,7 +1,7 @@
 // Package capture takes packets out of a network namespace, as tcpdump does: a packet socket with a memory-mapped ring, and a
 // filter that the kernel runs on each packet.
 //
-// The socket is opened by a thread that joins the namespace for that moment alone; nothing is run in the Pod, and nothing is
+// The socket is opened by a thread that is in the namespace for that moment alone; nothing is run in the Pod, and nothing is
 // asked of its image. A Source is one such socket. A Session reads one or more, puts their packets in the order of time and
 // gives them to a Sink: a file (file.go), the last seconds in memory (recent.go), or whatever prints them.
 package capture
@@ -10,15 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"slices"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 
 	"tripod/internal/capture/filter"
 	"tripod/internal/capture/pcapng"
+	"tripod/internal/socket"
 )
 
 // Any is the interface that means all.
@@ -68,29 +66,6 @@ func (e *InterfaceError) Unwrap() error { return ErrNoInterface }
 // Hint names the interfaces.
 func (e *InterfaceError) Hint() string { return "there is " + fmt.Sprint(e.Have) + " and any" }
 
-// inside runs f on a thread of its own that is in the network namespace of a file; "" is this one. The thread ends with f: it
-// is given to nobody else.
-func inside(path string, f func() error) error {
-	if path == "" {
-		return f()
-	}
-	ns, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("cannot open network namespace: %w", err)
-	}
-	defer ns.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("cannot join network namespace %s: %w", path, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
-
 // Interface is what a namespace has to capture on.
 type Interface struct {
 	Index int
@@ -101,7 +76,7 @@ type Interface struct {
 // Interfaces lists what the namespace of a file has to capture on, by number.
 func Interfaces(path string) ([]Interface, error) {
 	var all []Interface
-	err := inside(path, func() error {
+	err := socket.Inside(path, func() error {
 		list, err := net.Interfaces()
 		if err != nil {
 			return fmt.Errorf("cannot list interfaces: %w", err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tripod/internal/socket"
 )
 
 // place is a network namespace of a test. It goes with the test, as nothing else holds it.
@@ -53,7 +55,7 @@ func newPlace(t testing.TB) place {
 // in runs f on a thread in the namespace.
 func (p place) in(f func() error) {
 	p.t.Helper()
-	if err := inside(p.path, f); err != nil {
+	if err := socket.Inside(p.path, f); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -24,6 +24,9 @@ type Session struct {
 	Count   int   // packets, after which it ends; 0 is no limit
 	Holders []int // pidfds of what holds the namespaces: when one has ended, so has the session
 
+	// Keep says which packets are taken at all; nil takes every one.
+	Keep func(*Packet) bool
+
 	// OnWake is called, between packets, for each Wake.
 	OnWake func() error
 
@@ -197,6 +200,9 @@ func (s *Session) take(p *Packet) error {
 }
 
 func (s *Session) give(p *Packet) error {
+	if s.Keep != nil && !s.Keep(p) {
+		return nil
+	}
 	if err := s.Sink.Packet(p); err != nil {
 		return err
 	}

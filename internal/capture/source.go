@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/capture/filter"
+	"tripod/internal/socket"
 )
 
 // Source is a packet socket in a network namespace.
@@ -29,6 +30,7 @@ type Source struct {
 	stats Stats
 	index int // of the interface
 	wait  int // milliseconds that the kernel keeps packets
+	file  bool
 }
 
 // Stats are the kernel's counters, since the source was opened.
@@ -42,6 +44,11 @@ const (
 	defaultWait   = 100 // milliseconds
 	maxBuffer     = 1 << 30
 )
+
+// FromFile is a source that stands for an interface of a file that is read. It gives no packets of its own.
+func FromFile(link filter.Link, name string) *Source {
+	return &Source{Link: link, Name: name, fd: -1, Present: []int{0}, file: true}
+}
 
 // Open makes a source in the network namespace of a file, /proc/PID/ns/net; "" is our own. No packet is taken that was there
 // before the filter: until it is bound to a protocol, which is the last step, a packet socket gets none.
@@ -62,7 +69,7 @@ func Open(path string, o Options) (*Source, error) {
 		o.Wait = defaultWait
 	}
 	s := &Source{fd: -1, Snap: o.Snap, Any: o.Interface == "" || o.Interface == Any, only: uint8(o.Direction), wait: o.Wait, names: map[int]string{}}
-	if err := inside(path, s.socket(o.Interface)); err != nil {
+	if err := socket.Inside(path, s.socket(o.Interface)); err != nil {
 		s.Close()
 		var missing *InterfaceError
 		if errors.As(err, &missing) {
@@ -137,6 +144,9 @@ func (s *Source) find(name string) (int, error) {
 
 // nameOf is the name of the interface with a number; "" when there is none any more.
 func (s *Source) nameOf(index int) string {
+	if s.file {
+		return s.Name
+	}
 	if name, ok := s.names[index]; ok {
 		return name
 	}

@@ -163,6 +163,12 @@ func Compile(text string, o Options) ([]bpf.RawInstruction, error) {
 	return code, nil
 }
 
+// Begins says whether a filter may begin with a word. A bare name, such as that of a Pod, does not begin one.
+func Begins(text string) bool {
+	words, err := lex(text)
+	return err != nil || words[0].kind != name
+}
+
 func tooLarge() *Error {
 	return &Error{Why: fmt.Sprintf("the whole takes more than the %d instructions that the kernel allows", MaxInstructions)}
 }

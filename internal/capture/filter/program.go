@@ -130,3 +130,73 @@ func valid(op uint16) bool {
 	}
 	return op == unix.BPF_MISC|unix.BPF_TAX || op == unix.BPF_MISC|unix.BPF_TXA
 }
+
+// Print is an instruction as tcpdump -d prints it.
+func Print(at int, i bpf.RawInstruction) string {
+	name, operand := mnemonic(i)
+	if i.Op&0x07 == unix.BPF_JMP && i.Op != unix.BPF_JMP|unix.BPF_JA {
+		return fmt.Sprintf("(%03d) %-8s %-16s jt %d\tjf %d", at, name, operand, at+1+int(i.Jt), at+1+int(i.Jf))
+	}
+	if operand == "" {
+		return fmt.Sprintf("(%03d) %s", at, name)
+	}
+	if i.Op == unix.BPF_JMP|unix.BPF_JA {
+		operand = strconv.Itoa(at + 1 + int(i.K))
+	}
+	return fmt.Sprintf("(%03d) %-8s %s", at, name, operand)
+}
+
+func mnemonic(i bpf.RawInstruction) (name, operand string) {
+	size := map[uint16]string{unix.BPF_W: "", unix.BPF_H: "h", unix.BPF_B: "b"}[i.Op&0x18]
+	number := fmt.Sprintf("#0x%x", i.K)
+	switch i.Op & 0x07 {
+	case unix.BPF_LD, unix.BPF_LDX:
+		name = "ld" + size
+		if i.Op&0x07 == unix.BPF_LDX {
+			name = "ldx" + size
+		}
+		switch i.Op & 0xe0 {
+		case unix.BPF_IMM:
+			return name, number
+		case unix.BPF_ABS:
+			return name, fmt.Sprintf("[%d]", i.K)
+		case unix.BPF_IND:
+			return name, fmt.Sprintf("[x + %d]", i.K)
+		case unix.BPF_MEM:
+			return name, fmt.Sprintf("M[%d]", i.K)
+		case unix.BPF_LEN:
+			return name, "#pktlen"
+		}
+		return name, fmt.Sprintf("4*([%d]&0xf)", i.K)
+	case unix.BPF_ST:
+		return "st", fmt.Sprintf("M[%d]", i.K)
+	case unix.BPF_STX:
+		return "stx", fmt.Sprintf("M[%d]", i.K)
+	case unix.BPF_JMP:
+		name = [...]string{"ja", "jeq", "jgt", "jge", "jset"}[min(i.Op>>4, 4)]
+		if i.Op&unix.BPF_X != 0 {
+			return name, "x"
+		}
+		return name, number
+	case unix.BPF_ALU:
+		name = [...]string{"add", "sub", "mul", "div", "or", "and", "lsh", "rsh", "neg", "mod", "xor"}[min(i.Op>>4, 10)]
+		switch {
+		case i.Op&0xf0 == unix.BPF_NEG:
+			return name, ""
+		case i.Op&unix.BPF_X != 0:
+			return name, "x"
+		case i.Op&0xf0 == unix.BPF_AND || i.Op&0xf0 == unix.BPF_OR || i.Op&0xf0 == unix.BPF_XOR:
+			return name, number
+		}
+		return name, fmt.Sprintf("#%d", i.K)
+	case unix.BPF_RET:
+		if i.Op == unix.BPF_RET|unix.BPF_A {
+			return "ret", ""
+		}
+		return "ret", fmt.Sprintf("#%d", i.K)
+	}
+	if i.Op == unix.BPF_MISC|unix.BPF_TXA {
+		return "txa", ""
+	}
+	return "tax", ""
+}
