@@ -124,10 +124,24 @@ func readLink(dir int, name string, t Type) (uint64, error) {
 	case err != nil:
 		return 0, err
 	}
-	if got, id, ok := ParseLink(string(buf[:n])); ok && got == t {
-		return id, nil
+	return parseID(buf[:n], t.String()), nil
+}
+
+// parseID is ParseLink where the name is known, 0 when it is another: most of what Scan does besides system calls is this.
+func parseID(link []byte, name string) uint64 {
+	const digits = 19 // as many as always fit
+	n := len(name)
+	if len(link) < n+4 || len(link) > n+3+digits || string(link[:n]) != name || link[n] != ':' || link[n+1] != '[' || link[len(link)-1] != ']' {
+		return 0
 	}
-	return 0, nil
+	var id uint64
+	for _, c := range link[n+2 : len(link)-1] {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		id = 10*id + uint64(c-'0')
+	}
+	return id
 }
 
 // exists says whether there is a file.

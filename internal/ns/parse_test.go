@@ -27,8 +27,13 @@ func TestParseLink(t *testing.T) {
 		"net:[4026531840]": true, "cgroup:[1]": true, "net:[0]": false, "net:[x]": false, "net:[1": false, "/net:[1]": false,
 		"mnt:[99999999999999999999]": false, "anon_inode:[eventfd]": false, "": false,
 	} {
-		if _, _, got := ParseLink(link); got != ok {
+		_, id, got := ParseLink(link)
+		if got != ok {
 			t.Errorf("%q: %v", link, got)
+		}
+		name, _, _ := strings.Cut(link, ":")
+		if quick := parseID([]byte(link), name); quick != id && ok {
+			t.Errorf("%q: %d, want %d", link, quick, id)
 		}
 	}
 }
@@ -68,6 +73,12 @@ func FuzzTexts(f *testing.F) {
 		for _, m := range nsMounts(text) {
 			if m.ID == 0 || len(m.Path) > len(text) {
 				t.Errorf("%+v", m)
+			}
+		}
+		for _, typ := range Types() {
+			got, id, ok := ParseLink(string(text))
+			if quick := parseID(text, typ.String()); quick != 0 && (!ok || got != typ || id != quick) {
+				t.Errorf("%q: %d, not %d", text, quick, id)
 			}
 		}
 		parseFibTrie(text)
