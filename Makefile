@@ -23,15 +23,7 @@ RUN      ?= .
 # What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd \
 	jq runc crun podman conmon patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins tcpdump uidmap libcap2-bin
-NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod systemd dbus dbus-user-session
-	jq runc patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins tcpdump uidmap libcap2-bin
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor systemd dbus dbus-user-session
-NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc patch dbus-daemon \
-	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins
-NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd jq runc strace iptables containernetworking-plugins tcpdump \
-	gcc libc6-dev libseccomp-dev strace iptables containernetworking-plugins libseccomp-dev gcc libc6-dev
-NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor
-NEED_VM   := $(NEED_TEST) crun qemu-system-x86 kmod systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
 
 .PHONY: help first-light build install test lint check unit e2e test-vm conformance race arm64 bench notices notices-check golden ldflags clean
