@@ -122,7 +122,7 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	if err := given.namespaces(cfg); err != nil {
 		return nil, err
 	}
-	if err := given.stdio(cfg.Stdio); err != nil {
+	if err := given.stdio(cfg.Stdio, cfg.Spec.Process); err != nil {
 		return nil, err
 	}
 	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
@@ -264,7 +264,7 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	if err := given.cgroup(group, &facts); err != nil {
 		return nil, err
 	}
-	if err := given.stdio(cfg.Stdio); err != nil {
+	if err := given.stdio(cfg.Stdio, cfg.Process); err != nil {
 		return nil, err
 	}
 	given.fds[plan.InitFile] = int(c.PidFD.Fd())

@@ -97,8 +97,12 @@ func own(list [3]*os.File, asked [3]bool) [3]bool {
 	return asked
 }
 
-// stdio hands in the standard streams. A missing one is the host's /dev/null.
-func (f *files) stdio(list [3]*os.File) error {
+// stdio hands in the standard streams. A missing one is the host's /dev/null. With a terminal the caller's are not the container's
+// to have: until it is started it would keep them from ending, and who reads them waits for that (containerd's shim does).
+func (f *files) stdio(list [3]*os.File, proc *specs.Process) error {
+	if proc != nil && proc.Terminal {
+		list = [3]*os.File{}
+	}
 	devnull := -1
 	for i, name := range []string{plan.Stdin, plan.Stdout, plan.Stderr} {
 		if list[i] != nil {

@@ -175,7 +175,7 @@ func (c *Container) startHook(origin string, h specs.Hook, at place, stdio [3]*o
 	}
 	given := newFiles()
 	defer given.close()
-	if err := given.stdio(stdio); err != nil {
+	if err := given.stdio(stdio, nil); err != nil {
 		return nil, err
 	}
 	in := plan.HookInput{Hook: h, Origin: origin, Dir: "/", Facts: plan.Facts{Ignored: c.host.Ignored, NoFile: c.host.NoFile}}

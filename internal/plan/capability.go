@@ -35,7 +35,7 @@ func (p *program) capSetsOf(c *specs.LinuxCapabilities, f Facts) capSets {
 		given &= f.Caps
 	}
 	set := func(field string, names []string, within uint64, why string) (set uint64) {
-		var list []string
+		var list, out []string
 		if len(names) > 0 {
 			list = Capabilities()
 		}
@@ -45,19 +45,22 @@ func (p *program) capSetsOf(c *specs.LinuxCapabilities, f Facts) capSets {
 			case i < 0:
 				p.warn("process.capabilities.%s: no capability %q", field, clip(n))
 			case within&(1<<i) == 0:
-				p.warn("process.capabilities.%s: %s is left out: %s", field, n, why)
+				out = append(out, n)
 			default:
 				set |= 1 << i
 			}
 		}
+		if len(out) > 0 {
+			p.warn("process.capabilities.%s: %s left out: %s", field, strings.Join(out, ", "), why)
+		}
 		return set
 	}
-	const host, permitted, both = "this host has none to give", "it is not permitted", "it is not both permitted and inheritable"
+	const host, permitted, both = "not the caller's to give", "not permitted", "not both permitted and inheritable"
 	var s capSets
 	s.bounding = set("bounding", c.Bounding, given, host)
 	s.permitted = set("permitted", c.Permitted, given, host)
 	s.effective = set("effective", c.Effective, s.permitted, permitted)
-	s.inheritable = set("inheritable", c.Inheritable, s.bounding, "it is not in the bounding set")
+	s.inheritable = set("inheritable", c.Inheritable, s.bounding, "not in the bounding set")
 	s.ambient = set("ambient", c.Ambient, s.permitted&s.inheritable, both)
 	return s
 }

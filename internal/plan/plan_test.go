@@ -236,11 +236,10 @@ func TestCapabilities(t *testing.T) {
 	}
 	want := []string{
 		`process.capabilities.bounding: no capability "CAP_FLY"`,
-		"process.capabilities.bounding: CAP_SYS_RESOURCE is left out: this host has none to give",
-		"process.capabilities.bounding: CAP_BPF is left out: this host has none to give",
-		"process.capabilities.effective: CAP_FOWNER is left out: it is not permitted",
-		"process.capabilities.inheritable: CAP_FOWNER is left out: it is not in the bounding set",
-		"process.capabilities.ambient: CAP_KILL is left out: it is not both permitted and inheritable",
+		"process.capabilities.bounding: CAP_SYS_RESOURCE, CAP_BPF left out: not the caller's to give",
+		"process.capabilities.effective: CAP_FOWNER left out: not permitted",
+		"process.capabilities.inheritable: CAP_FOWNER left out: not in the bounding set",
+		"process.capabilities.ambient: CAP_KILL left out: not both permitted and inheritable",
 	}
 	if diff := cmp.Diff(want, p.warned); diff != "" {
 		t.Error(diff)
