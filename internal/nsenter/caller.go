@@ -1,7 +1,6 @@
 package nsenter
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -261,9 +260,8 @@ func (v *view) like(o Options) error {
 func (v *view) label(o Options) error {
 	selinux, apparmor := exists("/sys/fs/selinux/enforce"), exists("/sys/kernel/security/apparmor/profiles")
 	switch {
-	case o.FollowLabel && !selinux:
-		return errors.New("cannot follow the SELinux context: SELinux is not enabled")
-	case o.FollowLabel || o.LikeContainer && selinux:
+	case selinux && (o.FollowLabel || o.LikeContainer):
+		// Without SELinux there is no context to follow, and util-linux says nothing either.
 		word, err := v.target.read("attr/current", 4096)
 		if err != nil {
 			return fmt.Errorf("failed to get %d SELinux context: %w", v.PID, err)
