@@ -36,6 +36,9 @@ own processes too.`,
 				return err
 			}
 			if processes {
+				if quiet {
+					o = "name"
+				}
 				return a.psHost(args, all, bare, o)
 			}
 			match, err := parseSelector(selector)

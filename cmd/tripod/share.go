@@ -26,7 +26,7 @@ func newShare(a *app) *cobra.Command {
 namespaces, the cgroup, the host name, id maps, mounts and open sockets. With B, also what the
 containers of A share with those of B; B may be the word host.
 
-A cell is host, pod (all containers of the Pod share it, and nobody else here), own, or =NAME of
+A cell is host (what tripod itself is in), pod (all containers of the Pod share it, and nobody else here), own, or =NAME of
 the one it is shared with. Mounts and sockets are counted, and listed below.
 
 With --only the exit code answers: 0 when each container of A shares all of these kinds with each

@@ -232,7 +232,46 @@ func (a *asker) namespace(q Question) ([]Answer, error) {
 			pids, t = append(pids, pid), has[i]
 		}
 	}
+	if len(pids) == 0 {
+		return a.heldNamespace(q)
+	}
 	return a.answer(fmt.Sprintf("%s namespace %d", t, q.Number), pids), nil
+}
+
+// heldNamespace finds who keeps a namespace that no process is in, which takes a look at every descriptor and mount.
+func (a *asker) heldNamespace(q Question) ([]Answer, error) {
+	s, err := ns.Scan(ns.Options{Proc: a.proc})
+	if err != nil {
+		return nil, err
+	}
+	a.hide(s.Partial)
+	var all []Answer
+	for _, n := range s.Namespaces {
+		if n.ID != q.Number || q.Typed && n.Type != q.Type {
+			continue
+		}
+		what := fmt.Sprintf("%s namespace %d without a process", n.Type, n.ID)
+		for _, h := range n.Holders {
+			how := ""
+			switch h.Kind {
+			case ns.ByDescriptor, ns.BySocket:
+				how = fmt.Sprintf(", held by descriptor %d", h.FD)
+			case ns.ByMount:
+				how = ", mounted on " + owner.Sanitise(h.Path)
+			case ns.ByChild:
+				how = fmt.Sprintf(", held by namespace %d", h.Child)
+			}
+			who := []Answer{{What: what + how}}
+			if h.PID != 0 {
+				who = a.answer(what+how, []int{h.PID})
+			}
+			all = append(all, who...)
+		}
+		if len(n.Holders) == 0 {
+			all = append(all, Answer{What: what})
+		}
+	}
+	return all, nil
 }
 
 // socket finds who holds a socket.

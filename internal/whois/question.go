@@ -94,14 +94,14 @@ func parseNumber(word string, refuse func(string) ([]Question, error)) ([]Questi
 		case pid == "pid" && err2 == nil && i>>31 == 0 && i > 0:
 			return []Question{{Kind: Process, Number: i}}, nil
 		case err != nil || err2 != nil || n == 0:
-			return refuse("write " + Words)
+			return refuse("it is not PID:INODE, nor anything else that may have an owner")
 		}
 		return []Question{{Kind: Process, Number: n, Pidfs: i}}, nil
 	}
 	n, err := strconv.ParseUint(strings.TrimPrefix(word, ":"), 10, 64)
 	if err != nil {
 		if len(word) > 15 || strings.ContainsAny(word, " \t\n") { // IFNAMSIZ, net/if.h
-			return refuse("no interface has such a name; write " + Words)
+			return refuse("no interface has such a name, and it is nothing else that may have an owner")
 		}
 		return []Question{{Kind: Interface, Name: word}}, nil
 	}

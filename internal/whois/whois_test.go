@@ -5,9 +5,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tripod/internal/ns"
 	"tripod/internal/owner"
@@ -184,4 +187,33 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %v, %v", word, all, err)
 		}
 	})
+}
+
+// TestNamespaceWithoutProcess mounts a network namespace that no process is in, and asks who keeps it.
+func TestNamespaceWithoutProcess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	file := filepath.Join(t.TempDir(), "net")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("unshare", "--net="+file, "true").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	defer func() {
+		if err := unix.Unmount(file, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{fmt.Sprint(st.Ino), fmt.Sprintf("net:[%d]", st.Ino)} {
+		all, _, err := Ask(&owner.Host{}, word)
+		if err != nil || len(all) != 1 || !strings.HasSuffix(all[0].What, "mounted on "+file) {
+			t.Errorf("%s: %+v, %v", word, all, err)
+		}
+	}
 }
