@@ -24,8 +24,8 @@ type Stats struct {
 
 // CPUStats counts from the group's beginning.
 type CPUStats struct {
-	Usage      CPUUsage   `json:"usage,omitzero"`
-	Throttling Throttling `json:"throttling,omitzero"`
+	Usage      CPUUsage   `json:"usage"`
+	Throttling Throttling `json:"throttling"`
 	PSI        *PSI       `json:"psi,omitempty"`
 }
 
@@ -64,10 +64,10 @@ type CPUSetStats struct {
 // MemoryStats is in bytes.
 type MemoryStats struct {
 	Cache     uint64            `json:"cache,omitempty"` // file pages
-	Usage     MemoryUse         `json:"usage,omitzero"`
-	Swap      MemoryUse         `json:"swap,omitzero"` // memory and swap together, as v1 counts; no Max on v2
-	Kernel    MemoryUse         `json:"kernel,omitzero"`
-	KernelTCP MemoryUse         `json:"kernelTCP,omitzero"`
+	Usage     MemoryUse         `json:"usage"`
+	Swap      MemoryUse         `json:"swap"` // memory and swap together, as v1 counts; no Max on v2
+	Kernel    MemoryUse         `json:"kernel"`
+	KernelTCP MemoryUse         `json:"kernelTCP"`
 	Raw       map[string]uint64 `json:"raw,omitempty"` // memory.stat as it is
 	PSI       *PSI              `json:"psi,omitempty"`
 }
@@ -151,8 +151,8 @@ type HugetlbStats struct {
 
 // PSI is how long tasks of the group waited for a resource (accounting/psi.rst). Only the unified hierarchy tells.
 type PSI struct {
-	Some Pressure `json:"some,omitzero"`
-	Full Pressure `json:"full,omitzero"`
+	Some Pressure `json:"some"`
+	Full Pressure `json:"full"`
 }
 
 // Pressure is the share of time lost, in percent, over three spans of seconds, and the time lost, in microseconds.

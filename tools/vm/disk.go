@@ -22,8 +22,11 @@ var tools = []string{
 	"debianutils", "jq", "strace", "apparmor", "uidmap", "libcap2-bin", "iptables", "containernetworking-plugins", "busybox-static", "docker-registry", "skopeo", "runc", "crun",
 }
 
-// systemdTools are added where systemd is the machine's init: it, and the buses it is asked over.
-var systemdTools = []string{"systemd", "dbus", "dbus-daemon", "dbus-bin", "dbus-system-bus-common", "dbus-session-bus-common", "dbus-user-session", "libpam-modules", "libpam-runtime"}
+// systemdTools are added where systemd is the machine's init: it, the buses it is asked over, and podman, which asks it.
+var systemdTools = []string{
+	"systemd", "dbus", "dbus-daemon", "dbus-bin", "dbus-system-bus-common", "dbus-session-bus-common", "dbus-user-session", "libpam-modules", "libpam-runtime",
+	"podman", "conmon", "golang-github-containers-common", "golang-github-containers-image",
+}
 
 // slow are tests that push more through the kernel than an emulated one takes in their time. They say nothing of a kernel.
 const slow = "TestMemoryIsBounded"

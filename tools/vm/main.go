@@ -28,7 +28,7 @@ var packages = []string{
 }
 
 // withSystemd are the packages with tests of what systemd does, TestSystemd...
-var withSystemd = []string{"internal/cgroup"}
+var withSystemd = []string{"internal/cgroup", "e2e"}
 
 func main() {
 	cache := flag.String("cache", "bin/vm", "`folder` for the kernel and the machine's disk")
@@ -45,8 +45,9 @@ func main() {
 		chosen = flag.Args()
 	} else if *systemd {
 		chosen = withSystemd
-		if !*v1 { // which is another host for all of them
-			*run = "Systemd"
+		*run = "Systemd"
+		if *v1 { // which is another host for all tests of cgroups
+			chosen, *run = withSystemd[:1], ""
 		}
 	}
 	if err := test(*cache, *memory, *limit, Work{chosen, *run, *script, *systemd, *v1}, *verbose); err != nil {
