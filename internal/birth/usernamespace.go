@@ -40,6 +40,54 @@ func UserNamespace(uids, gids []specs.LinuxIDMapping) (int, error) {
 	return fd, nil
 }
 
+// Mappings are those of a user namespace by path, as this process's own sees them. It takes a process that is in it for a
+// moment: no file tells them.
+func Mappings(path string) (uids, gids []specs.LinuxIDMapping, err error) {
+	fd, err := namespace(plan.Open{Name: plan.NamespaceFile(specs.UserNamespace), Path: path})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(fd)
+	const file = "ns"
+	p := &plan.Plan{Steps: []plan.Step{
+		{Name: "join user namespace", Call: plan.Setns, Args: []plan.Arg{plan.File(file), plan.Int(unix.CLONE_NEWUSER)}},
+		{Name: "tell that it is there", Call: plan.Write, Args: []plan.Arg{plan.File(plan.Status), plan.Bytes(plan.Ready[:]), plan.Int(len(plan.Ready))}},
+		{Name: "hold user namespace", Call: plan.Read, Args: []plan.Arg{plan.File(plan.Gate), {Kind: plan.ZeroedArg, N: 8}, plan.Int(1)}, Again: true},
+		{Name: "end", Call: plan.ExitGroup, Args: []plan.Arg{plan.Int(0)}},
+	}}
+	var own []int
+	c, err := start(p, map[string]int{file: fd}, nil, &own, false)
+	for _, fd := range own {
+		unix.Close(fd)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.Abort()
+	if err := c.Ready(); err != nil {
+		return nil, nil, err
+	}
+	if uids, err = readMap(c.Pid, "uid_map"); err == nil {
+		gids, err = readMap(c.Pid, "gid_map")
+	}
+	return uids, gids, err
+}
+
+func readMap(pid int, name string) (list []specs.LinuxIDMapping, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(data)) {
+		var m specs.LinuxIDMapping
+		if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
+			return nil, fmt.Errorf("cannot read %s: %w", name, err)
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
 // mapIDs gives a user namespace its ids. Who has no rights on the host maps its own ids, or asks newuidmap(1) and newgidmap(1)
 // for those that /etc/subuid and /etc/subgid leave to it.
 func mapIDs(pid int, uids, gids []specs.LinuxIDMapping) error {

@@ -112,6 +112,13 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	facts := cfg.Host.facts(cfg.Spec, cfg.Bundle)
 	facts.ChownStd = own(cfg.Stdio, cfg.OwnStdio)
 	facts.Extra, facts.Keyring = given.extra(cfg.Extra), cfg.KeepKeyring
+	in := plan.Input{Root: cfg.Root, Facts: facts, Bundle: cfg.Bundle, Unprivileged: cfg.Host.Unprivileged(), Gated: gated, Latched: cfg.latch != nil}
+	if err := plan.Check(cfg.Spec, in); err != nil {
+		return nil, err
+	}
+	if cfg.Spec, err = mapped(cfg.Spec); err != nil {
+		return nil, err
+	}
 	if c.Group, err = group(cfg); err != nil {
 		return nil, err
 	}
@@ -128,7 +135,8 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 	if r := cfg.Root.Path; r != "" && kind(r, unix.Lstat) != plan.Dir {
 		return nil, fmt.Errorf("root.path: %s is no directory, or a symbolic link to one", r)
 	}
-	p, err := plan.Compile(cfg.Spec, plan.Input{Root: cfg.Root, Facts: facts, Bundle: cfg.Bundle, Unprivileged: cfg.Host.Unprivileged(), Gated: gated, Latched: cfg.latch != nil})
+	in.Facts = facts
+	p, err := plan.Compile(cfg.Spec, in)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package container
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -50,6 +52,40 @@ func (f *files) cgroup(g *cgroup.Group, facts *plan.Facts) error {
 		f.fds["cgroup:into"] = int(j.Unified.Fd())
 	}
 	return nil
+}
+
+// mapped is a spec with the mappings of the user namespace that it joins by path. Those that it names itself must be the
+// same: the ids of its files were chosen by them.
+func mapped(spec *specs.Spec) (*specs.Spec, error) {
+	l := spec.Linux
+	i := slices.IndexFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace && n.Path != "" })
+	if i < 0 {
+		return spec, nil
+	}
+	uids, gids, err := birth.Mappings(l.Namespaces[i].Path)
+	if err != nil {
+		return nil, fmt.Errorf("linux.namespaces[%d]: %w", i, err)
+	}
+	for _, m := range []struct {
+		field       string
+		asked, have []specs.LinuxIDMapping
+	}{{"linux.uidMappings", l.UIDMappings, uids}, {"linux.gidMappings", l.GIDMappings, gids}} {
+		if len(m.asked) > 0 && !sameMappings(m.asked, m.have) {
+			return nil, fmt.Errorf("%s: they are not those of the user namespace %s, which has %v", m.field, l.Namespaces[i].Path, m.have)
+		}
+	}
+	known, linux := *spec, *l
+	linux.UIDMappings, linux.GIDMappings = uids, gids
+	known.Linux = &linux
+	return &known, nil
+}
+
+func sameMappings(a, b []specs.LinuxIDMapping) bool {
+	order := func(x, y specs.LinuxIDMapping) int { return cmp.Compare(x.ContainerID, y.ContainerID) }
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, order)
+	slices.SortFunc(b, order)
+	return slices.Equal(a, b)
 }
 
 // namespaces hands in those that the caller holds, and makes the user namespace if the spec wants a new one.

@@ -313,6 +313,31 @@ func TestUnmappedTerminalGroup(t *testing.T) {
 	}
 }
 
+// TestRootOfHost: the host's own root, by any of its names, is no container's.
+func TestRootOfHost(t *testing.T) {
+	for _, path := range []string{"/", "/.", "//", "/tmp/.."} {
+		_, _, err := runs(t, Config{Spec: sample("true"), Root: plan.Rootfs{Path: path}})
+		if err == nil || !strings.HasPrefix(err.Error(), "root.path: / is the host's own root") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	at := t.TempDir()
+	if err := unix.Mount("/", at, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(at, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	spec := sample("/bin/busybox", "true")
+	spec.Linux.MaskedPaths = nil
+	spec.Root.Readonly = true
+	if _, exit, err := runs(t, Config{Spec: spec, Root: plan.Rootfs{Path: at}}); err != nil || exit.Code != 0 {
+		t.Errorf("a bind of it: %d, %v", exit.Code, err)
+	}
+}
+
 // TestStagedTwice: a file system of a namespace that is not the user namespace's is mounted as often as it is asked for.
 func TestStagedTwice(t *testing.T) {
 	spec := userNamespace("sh", "-c", "ls -d /sys/kernel /other/kernel; touch /sys/x 2>/dev/null || echo refused; grep -E ' / /(sys|other) ' /proc/self/mountinfo | cut -d' ' -f5,6")

@@ -123,6 +123,51 @@ func joinable(t *testing.T, spec *specs.Spec) string {
 	return link
 }
 
+// TestJoinedMappings: the mappings of a user namespace by path are its own; a spec that names others is refused.
+func TestJoinedMappings(t *testing.T) {
+	holder := userNamespace("sleep", "1000")
+	cfg := Config{ID: "holder", Spec: holder, Host: look(t), Root: layers(t), CgroupPath: cgroupName(t) + "-holder"}
+	c, err := Run(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(c.Kill(), waited(c), c.Delete()); err != nil {
+			t.Error(err)
+		}
+		gone(t, cfg)
+	}()
+	for _, change := range []struct {
+		uid  uint32
+		host uint32
+		none bool
+		want string
+	}{
+		{0, 200000, false, ""},
+		{0, 0, true, ""},
+		{0, 200001, false, "linux.uidMappings: they are not those of the user namespace"},
+		{70000, 0, true, "process.user.uid: 70000 is not in linux.uidMappings"},
+	} {
+		spec := userNamespace("true")
+		setPath(spec, specs.UserNamespace, fmt.Sprintf("/proc/%d/ns/user", c.Pid))
+		spec.Linux.UIDMappings[0].HostID = change.host
+		spec.Process.User.UID = change.uid
+		root := layers(t)
+		if change.none {
+			spec.Linux.UIDMappings, spec.Linux.GIDMappings = nil, nil
+			root = plainRoot(t)
+			root.Owned = true
+			if err := os.Chown(root.Path, 200000, 200000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, err := runs(t, Config{Spec: spec, Root: root})
+		if change.want == "" && err != nil || change.want != "" && (err == nil || !strings.Contains(err.Error(), change.want)) {
+			t.Errorf("%+v: %v", change, err)
+		}
+	}
+}
+
 // TestTimeOffsets: clocks inside are ahead, and the host's stay.
 func TestTimeOffsets(t *testing.T) {
 	for _, spec := range []*specs.Spec{sample("cat", "/proc/uptime"), userNamespace("cat", "/proc/uptime")} {

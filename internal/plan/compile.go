@@ -40,6 +40,21 @@ func Compile(spec *specs.Spec, in Input) (*Plan, error) {
 	return p, nil
 }
 
+// Check is what Compile refuses without a look at mounts and devices: nothing need be made for a spec that it refuses.
+func Check(spec *specs.Spec, in Input) error {
+	err := refuse(spec)
+	if err == nil {
+		var s spaces
+		if s, err = namespacesOf(spec.Linux.Namespaces); err == nil {
+			err = check(spec, in, s)
+		}
+	}
+	if err != nil {
+		return tidy(err)
+	}
+	return nil
+}
+
 // tidy makes an error one short line: the values in it are whatever somebody wrote.
 func tidy(err error) error {
 	const most = 300
