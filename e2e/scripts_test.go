@@ -107,7 +107,7 @@ func runScripts(t *testing.T, dir string) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", tools+":"+filepath.Join(env.WorkDir, "bin")+":"+bin+":"+os.Getenv("PATH"))
-			return setup(env)
+			return setup(env, bin)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -153,7 +153,7 @@ func images(t *testing.T) string {
 
 // setup gives a script its folders, its registries.conf and its network namespace. The goroutine keeps its thread, and with it
 // the namespace, for every program the script starts; both end together.
-func setup(env *testscript.Env) error {
+func setup(env *testscript.Env, bin string) error {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("cannot make a network namespace: %w", err)
@@ -168,7 +168,7 @@ func setup(env *testscript.Env) error {
 		}
 	}
 	for name, value := range map[string]string{
-		"ROOT": root, "RUN": run, "TRIPOD_ROOT": root, "TRIPOD_RUN_ROOT": run,
+		"OCI": filepath.Join(bin, "tripod-oci"), "ROOT": root, "RUN": run, "TRIPOD_ROOT": root, "TRIPOD_RUN_ROOT": run,
 		"CONTAINERS_REGISTRIES_CONF": filepath.Join(env.WorkDir, "registries.conf"),
 		"REGISTRY_AUTH_FILE":         filepath.Join(env.WorkDir, "auth.json"),
 		"HOME":                       env.WorkDir, "TERM": "dumb", "LANG": "C.UTF-8",
@@ -234,7 +234,7 @@ func output(ts *testscript.TestScript, args []string) (string, error) {
 	cmd := exec.Command(program, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
-		"PATH", "HOME", "ROOT", "RUN", "WORK", "TRIPOD_ROOT", "TRIPOD_RUN_ROOT", "TRIPOD_VM", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "TERM", "LANG",
+		"PATH", "HOME", "OCI", "ROOT", "RUN", "WORK", "TRIPOD_ROOT", "TRIPOD_RUN_ROOT", "TRIPOD_VM", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "TERM", "LANG",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
