@@ -19,8 +19,9 @@ type Benchmark struct {
 	Rounds     int
 	Contenders []Contender // ours first
 	Targets    []Target
-	Before     func() error // once, before the first round
-	After      func() error // once, after the last
+	Before     func() error    // once, before the first round
+	After      func() error    // once, after the last
+	Notes      func() []string // what else the rounds showed; nil is nothing
 }
 
 // Contender is one program under test.
@@ -47,6 +48,7 @@ type Result struct {
 	Rounds  int
 	Samples []Samples
 	Targets []Verdict
+	Notes   []string `json:",omitempty"`
 }
 
 // Samples are one contender's figures.
@@ -87,6 +89,9 @@ func (b Benchmark) Run() (Result, error) {
 	}
 	for _, t := range b.Targets {
 		r.Targets = append(r.Targets, t.judge(r.Samples))
+	}
+	if b.Notes != nil {
+		r.Notes = b.Notes()
 	}
 	return r, nil
 }
@@ -143,6 +148,9 @@ func (t Target) judge(samples []Samples) Verdict {
 	case timesMore:
 		v.Measured = ours / peer
 		v.Kept = v.Measured >= t.Factor
+	case atMostPlus:
+		v.Measured = ours
+		v.Kept = ours <= t.Factor*peer+0.1
 	case below:
 		v.Measured = ours
 		v.Kept = ours <= t.Factor
@@ -156,6 +164,7 @@ const (
 	timesFaster = "peer / ours ≥"
 	timesMore   = "ours / peer ≥"
 	below       = "ours ≤" // no peer: an absolute bound
+	atMostPlus  = "ours ≤ 0.1 + peer ×"
 )
 
 // Print writes a few lines for a person.
@@ -170,6 +179,9 @@ func (r Result) Print(w io.Writer) {
 			kept = "MISSED"
 		}
 		fmt.Fprintf(w, "  %-34s %6.2f   %s\n", t.Text, t.Measured, kept)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "  %s\n", note)
 	}
 }
 
