@@ -25,7 +25,7 @@ NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2
 	jq runc crun podman conmon catatonit buildah containerd docker.io patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables \
 	containernetworking-plugins tcpdump uidmap libcap2-bin
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor systemd dbus dbus-user-session
-NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light
+NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light tcpdump
 
 .PHONY: help first-light build install test lint check unit e2e test-vm conformance race arm64 bench notices notices-check golden ldflags clean
 
