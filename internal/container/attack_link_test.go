@@ -317,7 +317,7 @@ func TestCVE_2021_43784(t *testing.T) {
 	for i := range 10000 {
 		spec.Linux.UIDMappings = append(spec.Linux.UIDMappings, specs.LinuxIDMapping{ContainerID: uint32(70000 + i), HostID: uint32(400000 + i), Size: 1})
 	}
-	if _, _, err := runs(t, Config{Spec: spec}); err == nil || !strings.Contains(err.Error(), "linux.namespaces") {
+	if _, _, err := runs(t, Config{Spec: spec}); err == nil || !strings.Contains(err.Error(), "linux.uidMappings: 10001 ranges") {
 		t.Errorf("10000 mappings: %v", err)
 	}
 	for _, length := range []int{4096, 1 << 16, 1<<16 + 10} {
