@@ -1,6 +1,7 @@
 package birth
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,3 +81,70 @@ func become(how string) {
 
 // oneID maps root alone.
 var oneID = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 0, Size: 1}}
+
+// TestLend has children in the parent's own memory: one that becomes its program, and one that fails before.
+func TestLend(t *testing.T) {
+	p := program(nil, "sh", "-c", "exit 3")
+	p.Inherit, p.Lend = true, true
+	c, err := Start(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if ws := ended(t, c); ws.ExitStatus() != 3 {
+		t.Errorf("exit %d, want 3", ws.ExitStatus())
+	}
+	p = program([]plan.Step{call("enter /no/such", plan.Chdir, plan.Text("/no/such"))}, "true")
+	p.Inherit, p.Lend = true, true
+	if c, err = Start(p, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%v, want ENOENT", err)
+	}
+}
+
+// TestBirthplace has a child born into the PID namespace of another process, and the next one again into its parent's.
+func TestBirthplace(t *testing.T) {
+	init := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", "echo; read line")
+	in, err := init.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := init.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := init.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = init.Wait() }()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", init.Process.Pid, init.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open("/proc/"+strings.TrimSpace(string(children))+"/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for _, born := range []string{"ns:pid", ""} {
+		p := program(nil, "sh", "-c", "test $$ -lt 50")
+		p.Birthplace = born
+		c, err := Start(p, map[string]int{"ns:pid": fd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if ws := ended(t, c); (ws.ExitStatus() == 0) != (born != "") {
+			t.Errorf("born into %q: exit %d", born, ws.ExitStatus())
+		}
+	}
+}

@@ -75,7 +75,7 @@ func (c *Child) clone(fds map[string]int, begin *state) error {
 		pidFD:      uint64(uintptr(unsafe.Pointer(pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
-	if begin != c.arena.state {
+	if begin != c.arena.state || c.plan.Lend {
 		// The few calls up to the seed need no copy of this program's memory, nor do they write to it.
 		args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}

@@ -117,6 +117,8 @@ func Decide(o Options, f Facts) (*Joining, error) {
 	p.execute(j)
 	// What comes into a container as one of its own has nothing of the caller's open.
 	j.Plan, j.Hints = &plan.Plan{Steps: p.steps, Inherit: !o.LikeContainer}, p.hints
+	j.Plan.Lend = j.Fork && j.Plan.Inherit && (f.Born || !j.entersPID()) &&
+		!slices.ContainsFunc(f.Joins, func(n Join) bool { return n.Type == ns.Time })
 	if f.Born {
 		j.Plan.Birthplace = f.Joins[slices.IndexFunc(f.Joins, func(n Join) bool { return n.Type == ns.PID })].file()
 	}

@@ -130,6 +130,7 @@ func TestAgainstDebian(t *testing.T) {
 	}
 	all := strconv.Itoa(process7(t, everything))
 	user := strconv.Itoa(process7(t, "--user --map-root-user "+everything))
+	like := strconv.Itoa(process7(t, strings.TrimSuffix(everything, " --time"))) // as containers are
 	dead := strconv.Itoa(deadPID(t))
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("echo script $0 $1\n"), 0o755); err != nil {
@@ -139,6 +140,11 @@ func TestAgainstDebian(t *testing.T) {
 	for _, args := range [][]string{
 		{"-t", all, "-a", "sh", "-c", look},
 		{"-t", all, "-m", "sh", "-c", look},
+		{"-t", like, "-a", "sh", "-c", look},
+		{"-t", like, "-a", "-S", "7", "-G", "8", "sh", "-c", look},
+		{"-t", like, "-a", "no-such"},
+		{"-t", like, "-a", "/etc/passwd"},
+		{"-t", like, "-a", "sh", "-c", "kill -TERM $$"},
 		{"-t", all, "-n", "sh", "-c", look},
 		{"-t", all, "-u", "-i", "-C", "sh", "-c", look},
 		{"-t", all, "-T", "sh", "-c", look},

@@ -78,8 +78,9 @@ func (v *view) space(o Options, t ns.Type) (fd int, file string, err error) {
 		fd, err = v.target.open("ns/"+t.String(), unix.O_RDONLY)
 		return fd, v.target.path("ns/" + t.String()), err
 	case o.All:
-		if !v.Admin && v.shared(t) {
-			// A caller without privilege may not join even where it is already.
+		if (!v.Admin || t == ns.Time) && v.shared(t) {
+			// A caller without privilege may not join even where it is already; and joining a time namespace takes a
+			// process that shares no memory, which costs more.
 			return -1, "", nil
 		}
 		fd, err = v.target.open("ns/"+t.String(), unix.O_RDONLY)

@@ -30,6 +30,10 @@ type Plan struct {
 	Clone uint64
 	// IntoCgroup names the Open that is the child's cgroup for CLONE_INTO_CGROUP, or is "".
 	IntoCgroup string
+	// Lend lends the child the parent's memory until it is its program, and has the parent's thread wait that long
+	// (CLONE_VM, CLONE_VFORK): nothing is copied. It is for a plan that inherits, halts nowhere, clones no second time, and
+	// joins no time namespace, which takes a process that shares no memory.
+	Lend bool
 	// Birthplace names the Given file that is the PID namespace which the child is born into, or is "". It takes
 	// CAP_SYS_ADMIN over that namespace, and no second clone.
 	Birthplace string
