@@ -36,7 +36,7 @@ func Inside(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	again := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	again.Env = append(os.Environ(), mark+"=1")
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	out, err := again.CombinedOutput()
