@@ -27,7 +27,7 @@ type birthOptions struct {
 }
 
 func (b *birthOptions) options() []option {
-	b.bundle, b.config = ".", "config.json"
+	b.bundle = "."
 	return []option{
 		text(&b.bundle, 'b', "bundle"),
 		text(&b.config, 'f', "config"),
@@ -41,7 +41,7 @@ func (b *birthOptions) options() []option {
 }
 
 const birthHelp = `  -b, --bundle DIR          directory of config.json and root file system (default .)
-  -f, --config FILE         another name for config.json
+  -f, --config FILE         instead of the bundle's config.json
       --pid-file FILE       write the process's PID there
       --console-socket PATH send the terminal's master to this socket
       --preserve-fds N      hand N descriptors from 3 on to the process, after those of $LISTEN_FDS
@@ -85,8 +85,8 @@ func (b *birthOptions) read(detached bool) (*bundle, error) {
 		return nil, fmt.Errorf("cannot find bundle %s: %w", b.bundle, err)
 	}
 	name := b.config
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(dir, name)
+	if name == "" {
+		name = filepath.Join(dir, "config.json")
 	}
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

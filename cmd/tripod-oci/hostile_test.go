@@ -148,7 +148,7 @@ func TestBadBundles(t *testing.T) {
 		"no version":  {"{}", `ociVersion: "" is not a version`},
 		"version 2":   {`{"ociVersion":"2.0.0"}`, `ociVersion: "2.0.0"`},
 		"nothing":     {`{"ociVersion":"1.0.0"}`, "missing"},
-		"a wrong uid": {`{"ociVersion":"1.0.0","process":{"user":{"uid":-1}}}`, "cannot unmarshal number -1"},
+		"a wrong uid": {`{"ociVersion":"1.0.0","process":{"user":{"uid":-1}}}`, "process.user.uid: number -1"},
 		"the root of cgroups": {
 			`{"ociVersion":"1.0.0","process":{"args":["x"],"cwd":"/"},"root":{"path":"rootfs"},"linux":{"cgroupsPath":"/../"}}`,
 			"the root of all cgroups",

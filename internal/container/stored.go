@@ -100,6 +100,8 @@ func (d *Dir) born(c *Container, r *Record) error {
 	r.Pid = c.Pid
 	if c.Group != nil {
 		r.Freezer = c.Group.FreezerFile()
+	} else {
+		r.Cgroup = "" // without rights on the host there may be none
 	}
 	if err := d.put(r); err != nil {
 		_ = c.Kill()

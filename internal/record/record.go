@@ -107,12 +107,12 @@ func publish(f *os.File, named bool, path string) error {
 		return err
 	}
 	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.%d", filepath.Base(path), os.Getpid(), f.Fd()))
-	os.Remove(temp) // of a process of our number that was killed here
+	_ = unix.Unlink(temp) // of a process of our number that was killed here
 	if err := link(temp); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, path); err != nil {
-		os.Remove(temp)
+		_ = unix.Unlink(temp)
 		return err
 	}
 	return nil
