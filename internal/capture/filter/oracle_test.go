@@ -467,6 +467,31 @@ func TestInstructions(t *testing.T) {
 	}
 }
 
+// TestPrint prints tcpdump's programs as tcpdump -d does.
+func TestPrint(t *testing.T) {
+	needTcpdump(t)
+	for _, text := range []string{
+		"tcp port 80", "udp[ip[0]:2] * 3 / 2 % 7 + 5 - ether[0] = 1", "ip[0] | 1 ^ 3 > len", "ether[0] << 2 >= ether[1] >> 3",
+		"icmp6 protochain 6 or ip protochain 5", "ether[0:4] & ether[4:4] != 0", "-ip[0] = 3 or ip[len] = 4",
+	} {
+		program, err := oracle(t, Ethernet, text)
+		if err != nil {
+			continue
+		}
+		want, err := exec.Command("tcpdump", "-d", "-y", "EN10MB", "--", text).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for at, i := range program {
+			fmt.Fprintln(&got, Print(at, i))
+		}
+		if got.String() != string(want) {
+			t.Errorf("%s:\n%s\nwant\n%s", text, got.String(), want)
+		}
+	}
+}
+
 // TestRandomVerdicts makes expressions by chance and compares as TestVerdicts does. Packets are long enough for every load:
 // a load beyond a packet's end ends a program, and which loads are left out differs between compilers.
 func TestRandomVerdicts(t *testing.T) {
