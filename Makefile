@@ -23,7 +23,7 @@ RUN      ?= .
 # What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd \
 	jq runc crun podman conmon catatonit buildah containerd docker.io patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables \
-	containernetworking-plugins tcpdump uidmap libcap2-bin
+	containernetworking-plugins tcpdump tshark uidmap libcap2-bin
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light tcpdump
 

@@ -137,9 +137,6 @@ func Print(at int, i bpf.RawInstruction) string {
 	if i.Op&0x07 == unix.BPF_JMP && i.Op != unix.BPF_JMP|unix.BPF_JA {
 		return fmt.Sprintf("(%03d) %-8s %-16s jt %d\tjf %d", at, name, operand, at+1+int(i.Jt), at+1+int(i.Jf))
 	}
-	if operand == "" {
-		return fmt.Sprintf("(%03d) %s", at, name)
-	}
 	if i.Op == unix.BPF_JMP|unix.BPF_JA {
 		operand = strconv.Itoa(at + 1 + int(i.K))
 	}
