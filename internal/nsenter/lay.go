@@ -16,8 +16,8 @@ import (
 	"tripod/internal/ns"
 )
 
-// maxEntries is how many names of the target's root are taken into a view.
-const maxEntries = 512
+// maxEntries is how many names of a directory are taken into a view.
+const maxEntries = 4096
 
 // lay makes what the view of --tools is put together from: file systems in memory that are mounted nowhere yet.
 func (v *view) lay(o Options) error {

@@ -62,7 +62,6 @@ func process7(t *testing.T, options string, program ...string) int {
 	if len(program) == 0 {
 		program = []string{"sleep", "600"}
 	}
-	// The keeper of its input ends it, whatever becomes of this test.
 	args := append(append(strings.Fields(options), "--"), program...)
 	cmd := exec.Command("unshare", args...)
 	cmd.Dir = "/"
