@@ -144,7 +144,6 @@ func (h *Host) nameDocker(c *Container) bool {
 
 // annotated is the part of an OCI config.json that is read.
 type annotated struct {
-	Hostname    string            `json:"hostname"`
 	Annotations map[string]string `json:"annotations"`
 }
 

@@ -9,6 +9,7 @@ import (
 
 // storage is a folder of containers as podman and CRI-O keep it: one folder a container and an index of their names.
 type storage struct {
+	root  string // …/storage
 	dir   string // …/storage/overlay-containers
 	owner int    // the user whose it is
 	names map[string]stored
@@ -39,7 +40,7 @@ func (h *Host) storages(uid string) []*storage {
 		if root == "" {
 			break
 		}
-		s := &storage{dir: root + "/" + driver + "-containers", owner: owner, names: map[string]stored{}}
+		s := &storage{root: root, dir: root + "/" + driver + "-containers", owner: owner, names: map[string]stored{}}
 		var index []stored
 		if !h.load(s.dir+"/containers.json", owner, &index) {
 			continue
@@ -93,13 +94,12 @@ func (h *Host) nameStorage(c *Container) bool {
 	if c.Runtime == CRI || c.Runtime == OCI {
 		c.Runtime = Podman
 	}
-	infra := c.ID
-	if box := a["io.kubernetes.cri-o.SandboxID"]; box != "" {
-		infra = box
-	}
-	c.Sandbox = infra == c.ID && strings.HasSuffix(c.Name, "-infra") && strings.HasPrefix(c.PodUID, strings.TrimSuffix(c.Name, "-infra")) && c.PodUID != ""
-	if c.PodUID != "" && (c.Sandbox || infra != c.ID) {
-		c.Pod = h.podmanPod(s, c, infra)
+	box := a["io.kubernetes.cri-o.SandboxID"] // of the Pod's infra container, which has none itself
+	short := strings.TrimSuffix(c.Name, "-infra")
+	c.Sandbox = box == "" && c.PodUID != "" && short != c.Name && strings.HasPrefix(c.PodUID, short)
+	if c.PodUID != "" {
+		// podman 5 has a data base that is not read: the beginning of the Pod's ID names it as well.
+		c.Pod = orElse(h.podmanName(s, c.PodUID), c.PodUID[:min(12, len(c.PodUID))])
 	}
 	return true
 }
@@ -113,21 +113,6 @@ func nameCRIO(c *Container, a map[string]string) {
 	if a["io.kubernetes.cri-o.ContainerType"] == "sandbox" {
 		c.Sandbox, c.Name = true, ""
 	}
-}
-
-// podmanPod is the name of podman's Pod, which it keeps in a data base. The host name of the Pod's infra container is that name
-// unless it was chosen; it is believed where the containers are called after it too, as those of kube play are. Else the
-// beginning of the Pod's ID names it as well.
-func (h *Host) podmanPod(s *storage, c *Container, infra string) string {
-	host := h.userdata(s, infra).Hostname
-	if host != "" {
-		for _, e := range s.names {
-			if len(e.Names) > 0 && strings.HasPrefix(e.Names[0], host+"-") && h.userdata(s, e.ID).Annotations["io.kubernetes.cri-o.SandboxID"] == infra {
-				return host
-			}
-		}
-	}
-	return c.PodUID[:min(12, len(c.PodUID))]
 }
 
 // userdata is the OCI config of a container.
