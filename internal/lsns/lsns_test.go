@@ -37,7 +37,7 @@ func TestGolden(t *testing.T) {
 	c := Command{UTF8: true, Now: 95000 * time.Second}
 	for name, args := range map[string]string{
 		"list": "-l", "json": "-J", "raw": "-r -l --output-all", "net": "-l -t net", "holders": "-l -o NS,TYPE,NPROCS,NSID,AGE,HOLDER", "holders-nowrap": "-lW -o NS,HOLDER",
-		"persistent": "-l -P", "columns": "-l --output-all", "filter": "-l -Q NPROCS==0",
+		"owner": "-T", "parent": "-Tparent -o NS,TYPE,PNS,ONS", "owner-json": "-T -J -o NS -t mnt", "one": "4026532200", "persistent": "-l -P", "columns": "-l --output-all", "filter": "-l -Q NPROCS==0",
 	} {
 		golden.Check(t, "testdata/"+name+".golden", shown(t, sample(), c, strings.Fields(args)...))
 	}
@@ -227,4 +227,36 @@ func TestDifferences(t *testing.T) {
 	if rows < 10 {
 		t.Errorf("%d differences", rows)
 	}
+}
+
+// FuzzTrees draws trees of relations that processes may have made up, with rings among them: each line stands in a tree once.
+func FuzzTrees(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 2, 3, 1, 3, 1, 2, 4, 0, 0, 5, 5, 5})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &ns.Snapshot{Proc: "/nowhere/proc"}
+		for i := 0; i+2 < len(data) && i < 300; i += 3 {
+			n := len(s.Namespaces)
+			s.Processes = append(s.Processes, ns.Process{PID: n + 1, TGID: n + 1, PPID: int(data[i]), Comm: "x"})
+			s.Namespaces = append(s.Namespaces, ns.Namespace{ID: uint64(n + 1), Type: ns.Type(data[i] % ns.NumTypes), Members: []int{n}, Parent: uint64(data[i+1]), Owner: uint64(data[i+2])})
+		}
+		for _, args := range [][]string{{"-T"}, {"-Tparent"}, {"-Tprocess"}, {"-l"}, {"-T", "-QNS > 2"}} {
+			want := len(s.Namespaces)
+			if len(args) == 2 {
+				want = max(0, want-2)
+			}
+			if got := strings.Count(shown(t, s, Command{}, append(args, "-n", "-o", "NS,COMMAND")...), "\n"); got != want {
+				t.Errorf("%q: %d lines of %d", args, got, want)
+			}
+		}
+		all := make([]int, len(s.Processes))
+		for i := range all {
+			all[i] = i
+		}
+		if len(all) > 0 {
+			s.Namespaces[0].Members = all
+			if got := strings.Count(shown(t, s, Command{}, "1", "-n", "-o", "PID,COMMAND"), "\n"); got != len(all) {
+				t.Errorf("%d processes of %d", got, len(all))
+			}
+		}
+	})
 }

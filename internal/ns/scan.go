@@ -43,7 +43,7 @@ type Snapshot struct {
 	Partial    bool        // something was there and might not be read
 
 	options Options
-	at      map[uint64]int // index in Namespaces by ID
+	at      map[uint64]int // index in Namespaces by ID, until they are in order
 }
 
 // Namespace is one namespace.
@@ -133,19 +133,16 @@ func Scan(o Options) (*Snapshot, error) {
 	}
 	s.Namespaces = slices.DeleteFunc(s.Namespaces, func(n Namespace) bool { return !asked.wants(n.Type) && !n.Ancestor })
 	slices.SortFunc(s.Namespaces, func(a, b Namespace) int { return cmp.Compare(a.ID, b.ID) })
-	clear(s.at)
-	for i, n := range s.Namespaces {
-		s.at[n.ID] = i
-	}
 	return s, nil
 }
 
 // Find returns a namespace of the snapshot, or nil.
 func (s *Snapshot) Find(id uint64) *Namespace {
-	if i, ok := s.at[id]; ok {
-		return &s.Namespaces[i]
+	i, found := slices.BinarySearchFunc(s.Namespaces, id, func(n Namespace, id uint64) int { return cmp.Compare(n.ID, id) })
+	if !found {
+		return nil
 	}
-	return nil
+	return &s.Namespaces[i]
 }
 
 // inParts cuts n things into parts, has each looked at by a goroutine, and returns what they found in the order of the things.
