@@ -38,6 +38,7 @@ func (v *view) lay(o Options) error {
 	}
 	v.given["tools:root"] = root
 	t := &Tools{}
+	var links map[string]string
 	if info, err := os.Stat(o.Tools); err == nil && info.Mode().IsRegular() {
 		t.Under = true
 		if err := v.busybox(o.Tools, t); err != nil {
@@ -47,7 +48,7 @@ func (v *view) lay(o Options) error {
 		if err := v.layers(o.Tools, t); err != nil {
 			return err
 		}
-		if err := v.links(t); err != nil {
+		if links, err = v.links(t); err != nil {
 			return fmt.Errorf("cannot use %s as tools: %w", o.Tools, err)
 		}
 	}
@@ -65,6 +66,9 @@ func (v *view) lay(o Options) error {
 			var more []entry
 			more, err = entries(v.given[fmt.Sprint("tools:", i)], dir, err)
 			for _, e := range more {
+				if to := links[path.Join(dir, e.Name)]; to != "" {
+					e.Link = to
+				}
 				if toolsOf(list, e.Name).Name == "" && (dir != "" || slices.Contains(programs[:], e.Name)) {
 					list = append(list, e)
 				}
@@ -205,8 +209,9 @@ func (v *view) busybox(file string, t *Tools) error {
 // the view, so what leads there is made to lead on.
 const alternatives = "/etc/alternatives/"
 
-// links makes a file system of the links among the tools that lead to alternatives, each to where it ends.
-func (v *view) links(t *Tools) error {
+// links makes a file system of the links among the tools that lead to alternatives, each to where it ends, and returns
+// them by their paths.
+func (v *view) links(t *Tools) (map[string]string, error) {
 	found := map[string]string{}
 	for i := range t.Layers {
 		root := v.given[fmt.Sprint("tools:", i)]
@@ -222,11 +227,11 @@ func (v *view) links(t *Tools) error {
 		}
 	}
 	if len(found) == 0 {
-		return nil
+		return nil, nil
 	}
 	fd, err := tmpfs("0755")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	v.given["tools:links"] = fd
 	for file, to := range found {
@@ -234,13 +239,13 @@ func (v *view) links(t *Tools) error {
 			t.Links = append(t.Links, dir)
 		}
 		if err := mkdirs(fd, path.Dir(file)); err != nil {
-			return err
+			return nil, err
 		}
 		if err := unix.Symlinkat(to, fd, file); err != nil {
-			return os.NewSyscallError("symlink", err)
+			return nil, os.NewSyscallError("symlink", err)
 		}
 	}
-	return nil
+	return found, nil
 }
 
 func mkdirs(root int, dir string) error {

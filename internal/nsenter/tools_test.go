@@ -22,6 +22,7 @@ import (
 type box struct {
 	shell, readonly, nonroot, userns bool
 	deep                             bool // its image is an overlay itself
+	among                            bool // its volume is mounted in /usr/bin
 }
 
 func (b box) String() string {
@@ -158,6 +159,9 @@ func specOf(b box, dir string) *specs.Spec {
 			{Type: specs.CgroupNamespace},
 		}},
 	}
+	if b.among {
+		s.Mounts[3].Destination = "/usr/bin/volume"
+	}
 	if b.nonroot {
 		s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{20}}
 	}
@@ -245,6 +249,18 @@ func TestToolsWhereOverlaysEnd(t *testing.T) {
 	got := run(t, ours, "-t", strconv.Itoa(pid), "-a", "-e", "-W", "--tools=/", "bash", "-c", "cat file; awk 'BEGIN{print 6*7}'; test -e /usr/bin/own || echo covered; echo x >/data/new && echo written")
 	if want := "of the image\n42\ncovered\nwritten\n"; got.out != want {
 		t.Errorf("%+v, want %q", got, want)
+	}
+}
+
+// TestToolsAroundMounts: something is mounted among the target's programs, and stays to be seen among the tools.
+func TestToolsAroundMounts(t *testing.T) {
+	ours := tool(t)
+	for _, b := range []box{{among: true}, {among: true, userns: true, readonly: true}} {
+		pid, _ := contain(t, b)
+		got := run(t, ours, "-t", strconv.Itoa(pid), "-a", "--tools=/", "bash", "-c", "cat /usr/bin/volume/kept; awk 'BEGIN{print 6*7}'; ls /usr/bin/env")
+		if want := "of the volume\n42\n/usr/bin/env\n"; got.out != want {
+			t.Errorf("%s: %+v, want %q", b, got, want)
+		}
 	}
 }
 
