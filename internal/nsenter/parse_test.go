@@ -178,3 +178,35 @@ func TestLimits(t *testing.T) {
 		}
 	}
 }
+
+// FuzzTarget: whatever a target has in its files, it is read or left out.
+func FuzzTarget(f *testing.F) {
+	for _, s := range []string{
+		"root:x:0:0:root:/root:/bin/bash\n", "A=b\x00C\x00=d\x00", "1 2 0:3 / /a\\040b rw - tmpfs none rw\n", "0 100000 65536\n",
+		"0::/a/b (deleted)\n1:name=systemd:/../x\n", "Uid:\t1\t1\t1\t1\nCapEff:\tff\n", "Limit\nMax cpu time              unlimited            unlimited            seconds\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if shell := shellOf(s, 0); strings.ContainsAny(shell, ":\n") {
+			t.Errorf("shell %q", shell)
+		}
+		for _, e := range environment(s) {
+			if strings.IndexByte(e, '=') < 1 || strings.ContainsRune(e, 0) {
+				t.Errorf("variable %q", e)
+			}
+		}
+		for name, path := range cgroupPaths(s) {
+			if name == "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/..") {
+				t.Errorf("cgroup %q at %q", name, path)
+			}
+		}
+		mountpoints(s)
+		_, _ = inner(parseMap(s), 0)
+		_, _ = parseStatus(s)
+		_, _ = parseLimits(s)
+		if p := printable(s); strings.ContainsAny(p, "\x1b\n\x7f\u009b") {
+			t.Errorf("printed %q", p)
+		}
+	})
+}
