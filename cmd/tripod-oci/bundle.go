@@ -123,7 +123,7 @@ func (g *globals) configuration(o *birthOptions, b *bundle, id string) (containe
 		return container.Config{}, err
 	}
 	cfg := container.Config{
-		Spec: b.spec, Host: host, Bundle: b.dir, Warn: g.warn,
+		Spec: b.spec, Host: host, Bundle: b.dir, Warn: g.warn, Rootless: g.rootless,
 		Root:       plan.Rootfs{Path: rootPath(b.spec, b.dir), Owned: true},
 		CgroupPath: path,
 		Stdio:      [3]*os.File{os.Stdin, os.Stdout, os.Stderr},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"tripod/internal/container"
 	"tripod/internal/getopt"
@@ -162,7 +163,7 @@ func words(help string, options []option, args []string, least, most int) ([]str
 		err = fmt.Errorf("too many arguments, from %q on", operands[most])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; see: tripod-oci help COMMAND", err)
+		return nil, fmt.Errorf("%w; see: tripod-oci help %s", err, commandOf(help))
 	}
 	return operands, nil
 }
@@ -176,4 +177,12 @@ func exitCode(verb string, err error) int {
 		return container.ExitCode(err)
 	}
 	return 1
+}
+
+// commandOf is the command that a help is about: its third word.
+func commandOf(help string) string {
+	if w := strings.Fields(help); len(w) > 2 {
+		return w[2]
+	}
+	return "COMMAND"
 }

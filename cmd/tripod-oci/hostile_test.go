@@ -234,6 +234,17 @@ func TestRefusedOptions(t *testing.T) {
 	}
 }
 
+// A host may leave a process few descriptors.
+func TestFewDescriptors(t *testing.T) {
+	g := newGround(t, func(s *specs.Spec) { s.Process.Rlimits = nil }, "sh", "-c", "exit 7")
+	inner := g.command("run", g.id)
+	cmd := osexec.Command("sh", append([]string{"-c", `ulimit -n 150 && exec "$@"`, "sh"}, inner.Args...)...)
+	cmd.Env, cmd.Dir = inner.Env, inner.Dir
+	if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), out)
+	}
+}
+
 func TestLog(t *testing.T) {
 	g := newGround(t, nil)
 	log := filepath.Join(g.dir, "log")

@@ -64,7 +64,8 @@ Options:
       --cgroup-manager NAME   cgroupfs (default), systemd, or disabled: containers stay in the caller's cgroups
       --systemd-cgroup        the same as --cgroup-manager=systemd
       --rootless true|false|auto
-                              run without the host's root (default auto)
+                              do without a cgroup that may not be made, if nothing is to be limited (default auto:
+                              when the user is not the host's root)
   -v, --version
   -h, --help
 

@@ -210,6 +210,29 @@ func TestCallersWords(t *testing.T) {
 	}
 }
 
+// A process may go into a cgroup below the container's, if that is there.
+func TestExecBelow(t *testing.T) {
+	g := newGround(t, nil)
+	g.must("run", "-d", "-b", g.dir, g.id)
+	g.fails(125, "no such file or directory", "exec", "--cgroup", "sub", g.id, "true")
+	g.fails(125, "cannot use cgroup path", "exec", "--cgroup", "../x", g.id, "true")
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + g.id)
+	if len(groups) == 0 {
+		groups = []string{"/sys/fs/cgroup/" + g.id}
+	}
+	for _, dir := range groups {
+		if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // a new v1 cpuset has none, and takes no process then
+			if text, err := os.ReadFile(filepath.Join(dir, file)); err == nil && len(text) > 1 {
+				_ = os.WriteFile(filepath.Join(dir, "sub", file), text, 0)
+			}
+		}
+	}
+	g.must("exec", "--cgroup", "/sub", g.id, "sh", "-c", "exit 0")
+}
+
 // A session keyring is made or kept.
 func TestKeyring(t *testing.T) {
 	g := newGround(t, nil, "sh", "-c", "exit 0")

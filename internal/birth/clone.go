@@ -26,20 +26,28 @@ func lift(fds map[string]int, own *[]int) error {
 		}
 	}
 	for name, fd := range fds {
-		if fd > low && fd != plan.ConsoleFD && fd != seedFD {
+		if fd > low && fd != plan.ConsoleFD {
 			continue
 		}
-		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, low+1)
-		if err == nil && (up == plan.ConsoleFD || up == seedFD) {
-			*own = append(*own, up)
-			up, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, seedFD+1)
+		if err := raise(fds, name, low+1, own); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("cannot duplicate descriptor of %s: %w", name, err)
-		}
-		*own = append(*own, up)
-		fds[name] = up
 	}
+	return nil
+}
+
+// raise gives a descriptor of the plan a number from low on, which is not the console's.
+func raise(fds map[string]int, name string, low int, own *[]int) error {
+	up, err := unix.FcntlInt(uintptr(fds[name]), unix.F_DUPFD_CLOEXEC, low)
+	if err == nil && up == plan.ConsoleFD {
+		*own = append(*own, up)
+		up, err = unix.FcntlInt(uintptr(fds[name]), unix.F_DUPFD_CLOEXEC, plan.ConsoleFD+1)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot duplicate descriptor of %s: %w", name, err)
+	}
+	*own = append(*own, up)
+	fds[name] = up
 	return nil
 }
 
@@ -48,16 +56,12 @@ func lift(fds map[string]int, own *[]int) error {
 func above(fds map[string]int, own *[]int) error {
 	last := fds[plan.Status]
 	for _, name := range []string{plan.Gate, plan.Latch} {
-		fd, ok := fds[name]
-		if ok && fd <= last {
-			var err error
-			if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, max(last, seedFD)+1); err != nil {
-				return fmt.Errorf("cannot duplicate descriptor of the %s: %w", name, err)
+		if fd, ok := fds[name]; ok && fd <= last {
+			if err := raise(fds, name, last+1, own); err != nil {
+				return err
 			}
-			*own = append(*own, fd)
-			fds[name] = fd
 		}
-		last = max(last, fd)
+		last = max(last, fds[name])
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package birth
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -16,8 +17,8 @@ import (
 // read (CVE-2016-9962). A created container is then a few pages instead of a copy of the runtime.
 
 const (
-	// seedFD is where the seed finds the file with the plan; spend_*.s has it too.
-	seedFD = plan.ConsoleFD + 1
+	// seedFD is where the seed finds the file with the plan; spend_*.s has it too. All of the plan's are above it (lift).
+	seedFD = 3
 	// maxArena is how much of that file it maps, in bytes; spend_*.s has it too.
 	maxArena = 0x4000000
 )
@@ -39,7 +40,7 @@ type seedling struct {
 func sow(fds map[string]int, own *[]int) (*seedling, error) {
 	program, err := sealed("tripod-oci", executable(segment{textAt + headersSize(1), 5, text(seed())}))
 	if err != nil {
-		return nil, fmt.Errorf("cannot make program in memory: %w", err)
+		return nil, memoryError(err)
 	}
 	*own = append(*own, program)
 	memory, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
@@ -49,6 +50,14 @@ func sow(fds map[string]int, own *[]int) (*seedling, error) {
 	*own = append(*own, memory)
 	fds[seedProgram], fds[seedMemory] = program, memory
 	return &seedling{}, nil
+}
+
+// memoryError says what an administrator can do who has forbidden programs in memory.
+func memoryError(err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("cannot make program in memory: %w: sysctl vm.memfd_noexec must be 0 or 1", err)
+	}
+	return fmt.Errorf("cannot make program in memory: %w", err)
 }
 
 // seed is where the loop lies in this binary, from the entry of a child that has left the runtime's program.

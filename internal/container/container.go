@@ -44,6 +44,9 @@ type Config struct {
 	KeepKeyring bool
 	// Bundle is the directory that the spec is from, "" for none: hooks are told of it.
 	Bundle string
+	// Rootless says whether a container that needs no limits may do without a cgroup that this process may not make:
+	// true, false, or auto for "when this process is not the host's root".
+	Rootless string
 	// Warn, if any, is told what is to be logged and ends nothing.
 	Warn func(error)
 	// Trace, if any, is told of each step of the birth that was made (see plan.Plan).
@@ -171,7 +174,7 @@ func group(cfg Config) (*cgroup.Group, error) {
 	}
 	g, err := cgroup.Make(host, cfg.CgroupPath)
 	switch {
-	case err != nil && cfg.Host.Unprivileged() && forbidden(err) && !limited(cfg.Spec):
+	case err != nil && forbidden(err) && !limited(cfg.Spec) && (cfg.Rootless == "true" || cfg.Rootless != "false" && cfg.Host.Unprivileged()):
 		// Without rights on the host, and with nothing to be limited by it, a container does without a cgroup.
 		return nil, nil
 	case err != nil:
@@ -264,7 +267,10 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	facts := plan.Facts{LastCap: c.host.LastCap, Ignored: c.host.Ignored, NoFile: c.host.NoFile, ChownStd: own(cfg.Stdio, cfg.OwnStdio)}
 	facts.Extra = given.extra(cfg.Extra)
 	group := c.Group
-	if group != nil && cfg.Cgroup != "" {
+	if group == nil && cfg.Cgroup != "" {
+		return nil, fmt.Errorf("cannot use cgroup %s: the container has none of its own that it could be below", cfg.Cgroup)
+	}
+	if cfg.Cgroup != "" {
 		if group, err = group.Below(cfg.Cgroup); err != nil {
 			return nil, err
 		}
