@@ -357,10 +357,6 @@ func (a *asker) holding(sockets []socket.Socket, n network) []Answer {
 
 // address finds who has an address.
 func (a *asker) address(q Question) ([]Answer, error) {
-	ids, err := a.h.WithAddress(q.Addr)
-	if err != nil {
-		return nil, err
-	}
 	if err := a.byNetwork(); err != nil {
 		return nil, err
 	}
@@ -368,8 +364,15 @@ func (a *asker) address(q Question) ([]Answer, error) {
 	if a.h.HasAddress("self", q.Addr) {
 		all = append(all, Answer{What: "address " + q.Addr.String() + " of the host"})
 	}
-	for _, n := range a.nets {
-		if slices.Contains(ids, n.id) {
+	if q.Addr.IsLoopback() { // which every namespace has
+		return all, nil
+	}
+	has := make([]bool, len(a.nets))
+	together(len(a.nets), func(i int) {
+		has[i] = i > 0 && len(a.nets[i].pids) > 0 && a.h.HasAddress(strconv.Itoa(a.nets[i].pids[0]), q.Addr)
+	})
+	for i, n := range a.nets {
+		if has[i] {
 			all = append(all, a.answer("address "+q.Addr.String(), n.pids)...)
 		}
 	}
