@@ -203,30 +203,43 @@ func Holders(proc string, pids []int, want func(inode uint64) bool) (held map[ui
 		proc = "/proc"
 	}
 	held = map[uint64][]Holder{}
-	var buf [64]byte
 	for _, pid := range pids {
-		dir, err := os.Open(proc + "/" + strconv.Itoa(pid) + "/fd")
-		if err != nil {
-			partial = partial || errors.Is(err, os.ErrPermission)
-			continue
-		}
-		names, err := dir.Readdirnames(maxDescriptors)
+		err := descriptors(proc+"/"+strconv.Itoa(pid)+"/fd", func(fd int, link string) {
+			if inode, ok := ParseLink(link); ok && (want == nil || want(inode)) {
+				held[inode] = append(held[inode], Holder{PID: pid, FD: fd})
+			}
+		})
 		partial = partial || errors.Is(err, os.ErrPermission)
-		for _, name := range names {
-			n, err := unix.Readlinkat(int(dir.Fd()), name, buf[:])
-			if err != nil {
-				continue
-			}
-			inode, ok := ParseLink(string(buf[:n]))
-			if !ok || want != nil && !want(inode) {
-				continue
-			}
-			number, _ := strconv.Atoi(name)
-			held[inode] = append(held[inode], Holder{PID: pid, FD: number})
-		}
-		dir.Close()
 	}
 	return held, partial
+}
+
+// descriptors calls f for the links in a process's folder of descriptors. There may be very many such folders: they are read
+// without what package os would do for each.
+func descriptors(path string, f func(fd int, link string)) error {
+	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	var buf [8 << 10]byte
+	var link [64]byte
+	for seen := 0; seen < maxDescriptors; {
+		n, err := unix.ReadDirent(dir, buf[:])
+		if err != nil || n <= 0 {
+			return err
+		}
+		_, count, names := unix.ParseDirent(buf[:n], -1, nil)
+		seen += count
+		for _, name := range names {
+			l, err := unix.Readlinkat(dir, name, link[:])
+			fd, nerr := strconv.Atoi(name)
+			if err == nil && nerr == nil {
+				f(fd, string(link[:l]))
+			}
+		}
+	}
+	return nil
 }
 
 // ParseLink reads the text of a socket's link, socket:[INODE].
