@@ -81,7 +81,7 @@ func childOf(t *testing.T, pid int) int {
 // TestStopAndContinue is job control: a program that stops takes nsenter with it, and both go on together.
 func TestStopAndContinue(t *testing.T) {
 	ours := tool(t)
-	target := strconv.Itoa(process7(t, everything))
+	target := strconv.Itoa(isolated(t, everything))
 	cmd, _ := started(t, ours, "-t", target, "-a", "sh", "-c", "echo ready; kill -STOP $$; exit 3")
 	child := childOf(t, cmd.Process.Pid)
 	until(t, "both have stopped", func() bool { return state(child) == 'T' && state(cmd.Process.Pid) == 'T' })
@@ -98,7 +98,7 @@ func TestStopAndContinue(t *testing.T) {
 // the program when nsenter dies, however it does.
 func TestSignals(t *testing.T) {
 	ours := tool(t)
-	target := strconv.Itoa(process7(t, everything))
+	target := strconv.Itoa(isolated(t, everything))
 	t.Run("as ever", func(t *testing.T) {
 		cmd, _ := started(t, ours, "-t", target, "-a", "sh", "-c", "echo ready; exec sleep 600")
 		child := childOf(t, cmd.Process.Pid)

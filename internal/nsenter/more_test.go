@@ -30,8 +30,8 @@ func as1000(t *testing.T, name string, args ...string) outcome {
 // may not enter and what would help.
 func TestUnprivileged(t *testing.T) {
 	ours := tool(t)
-	pid := process7(t, "--setuid 1000 --setgid 1000")
-	foreign := strconv.Itoa(process7(t, "--net"))
+	pid := isolated(t, "--setuid 1000 --setgid 1000")
+	foreign := strconv.Itoa(isolated(t, "--net"))
 	if got := as1000(t, ours, "-t", foreign, "-n", "true"); got.code != 1 || got.err != "nsenter: cannot open /proc/"+foreign+"/ns/net: Permission denied\n" {
 		t.Errorf("%+v", got)
 	}
@@ -152,7 +152,7 @@ func TestNetSocket(t *testing.T) {
 // TestByID enters a namespace by its 64-bit id.
 func TestByID(t *testing.T) {
 	ours := tool(t)
-	pid := process7(t, "--net")
+	pid := isolated(t, "--net")
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestEnviron(t *testing.T) {
 // is not the target's own.
 func TestProcesses(t *testing.T) {
 	ours := tool(t)
-	pid := process7(t, everything)
+	pid := isolated(t, everything)
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)

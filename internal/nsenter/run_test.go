@@ -56,8 +56,8 @@ func tool(t *testing.T) string {
 	return dir + "/nsenter"
 }
 
-// process7 starts a program in new namespaces, by unshare(1) with these options, and returns its PID.
-func process7(t *testing.T, options string, program ...string) int {
+// isolated starts a program in new namespaces, by unshare(1) with these options, and returns its PID.
+func isolated(t *testing.T, options string, program ...string) int {
 	t.Helper()
 	if len(program) == 0 {
 		program = []string{"sleep", "600"}
@@ -127,9 +127,9 @@ func TestAgainstDebian(t *testing.T) {
 	if _, err := os.Stat(theirs238); err != nil {
 		t.Skip("no util-linux")
 	}
-	all := strconv.Itoa(process7(t, everything))
-	user := strconv.Itoa(process7(t, "--user --map-root-user "+everything))
-	like := strconv.Itoa(process7(t, strings.TrimSuffix(everything, " --time"))) // as containers are
+	all := strconv.Itoa(isolated(t, everything))
+	user := strconv.Itoa(isolated(t, "--user --map-root-user "+everything))
+	like := strconv.Itoa(isolated(t, strings.TrimSuffix(everything, " --time"))) // as containers are
 	dead := strconv.Itoa(deadPID(t))
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("echo script $0 $1\n"), 0o755); err != nil {
@@ -227,7 +227,7 @@ func deadPID(t *testing.T) int {
 // TestInPlace: without a PID namespace the program is nsenter's own process, and inherits its descriptors.
 func TestInPlace(t *testing.T) {
 	ours := tool(t)
-	pid := strconv.Itoa(process7(t, "--user --map-root-user --net"))
+	pid := strconv.Itoa(isolated(t, "--user --map-root-user --net"))
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestInPlace(t *testing.T) {
 // TestDescriptors: what was open for nsenter is open for the program, as a child too; not with --like-container.
 func TestDescriptors(t *testing.T) {
 	ours := tool(t)
-	pid := strconv.Itoa(process7(t, everything))
+	pid := strconv.Itoa(isolated(t, everything))
 	for _, c := range []struct {
 		args []string
 		want string
@@ -279,7 +279,7 @@ func bufRead(f *os.File) (string, error) {
 // TestInode: a PID alone may have passed to another process; its inode may not.
 func TestInode(t *testing.T) {
 	ours := tool(t)
-	pid := process7(t, "--net")
+	pid := isolated(t, "--net")
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		t.Fatal(err)
