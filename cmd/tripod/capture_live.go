@@ -163,9 +163,13 @@ func (a *app) captureUntilTold(sources []*capture.Source, all []*captured, sink 
 	told := make(chan os.Signal, 8)
 	signal.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
 	defer signal.Stop(told)
-	over := make(chan struct{})
-	defer close(over)
+	over, heard := make(chan struct{}), make(chan struct{})
+	defer func() {
+		close(over)
+		<-heard
+	}()
 	go func() {
+		defer close(heard)
 		for {
 			select {
 			case <-over:

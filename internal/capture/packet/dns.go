@@ -11,6 +11,10 @@ const (
 
 // dns prints a message as tcpdump does: a question, or the numbers of records and the answers.
 func (w *text) dns(d []byte, length int) {
+	if length < 12 {
+		w.f("domain [length %d < 12] (invalid)", length)
+		return
+	}
 	if len(d) < 12 {
 		w.put("[|domain]")
 		return

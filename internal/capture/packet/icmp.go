@@ -173,6 +173,9 @@ func (w *text) igmp(s segment) {
 	default:
 		w.f("%d", d[0])
 	}
+	if w.verbose(1) && len(d) >= s.length && checksum(0, d[:s.length]) != 0 {
+		w.f(" bad igmp cksum %x!", u16(d, 2))
+	}
 }
 
 // records prints the group records of IGMPv3 and MLDv2, with addresses of size bytes.

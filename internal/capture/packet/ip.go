@@ -72,11 +72,18 @@ type segment struct {
 	length   int    // on the wire
 	src, dst []byte // addresses
 	fragment bool   // a first fragment: the rest is elsewhere
+	behind   bool   // extension headers, and the addresses are printed already
 }
 
 // pair is the addresses, with ports where there are some.
 func (w *text) pair(s segment, from, to string) {
-	if from == "" {
+	switch {
+	case s.behind && from == "":
+		return
+	case s.behind:
+		w.put(from + " > " + to + ": ")
+		return
+	case from == "":
 		w.put(w.address(s.src) + " > " + w.address(s.dst) + ": ")
 		return
 	}
@@ -260,14 +267,26 @@ func (w *text) transport(s segment) {
 		w.udp(s)
 	case protoICMP:
 		w.pair(s, "", "")
+		if len(s.src) != 4 {
+			w.put("[ICMP requires IPv4] (invalid)")
+			return
+		}
 		w.icmp(s)
 	case protoICMP6:
 		w.pair(s, "", "")
+		if len(s.src) == 4 {
+			w.put("[ICMPv6 requires IPv6] (invalid)")
+			return
+		}
 		w.icmp6(s)
 	case protoSCTP:
 		w.sctp(s)
 	case protoIGMP:
 		w.pair(s, "", "")
+		if len(s.src) != 4 {
+			w.put("[IGMP requires IPv4] (invalid)")
+			return
+		}
 		w.igmp(s)
 	default:
 		w.pair(s, "", "")
@@ -334,7 +353,7 @@ func (w *text) extensions(s *segment) bool {
 				w.f("0x%08x:", u32(s.data, 4))
 			}
 			w.f("%d|%d) ", offset&^7, s.length-8)
-			s.fragment = s.fragment || offset&1 != 0
+			s.fragment = true
 			late = offset&^7 != 0
 			s.proto, s.data, s.length = s.data[0], s.data[8:], s.length-8
 		case 59:
@@ -347,14 +366,9 @@ func (w *text) extensions(s *segment) bool {
 				w.out = w.out[:len(w.out)-1]
 				return false
 			}
-			if len(w.out) > before && s.proto != protoTCP && s.proto != protoUDP && s.proto != protoSCTP {
-				w.behindPair(*s, before)
-				w.headless(*s)
-				return false
-			}
 			if len(w.out) > before {
-				w.withPorts(*s, before)
-				return false
+				w.behindPair(*s, before)
+				s.behind = true
 			}
 			return true
 		}
@@ -369,24 +383,6 @@ func (w *text) behindPair(s segment, before int) {
 	w.out = w.out[:before]
 	w.pair(s, "", "")
 	w.put(printed)
-}
-
-// headless prints a segment whose addresses stand there already.
-func (w *text) headless(s segment) {
-	switch s.proto {
-	case protoICMP6:
-		w.icmp6(s)
-	case protoICMP:
-		w.icmp(s)
-	default:
-		w.f("ip-proto-%d %d", s.proto, s.length)
-	}
-}
-
-// withPorts prints the addresses, the extensions that were printed since before, and then the segment with addresses and ports.
-func (w *text) withPorts(s segment, before int) {
-	w.behindPair(s, before)
-	w.transport(s)
 }
 
 func (w *text) extension(proto byte, data []byte) {

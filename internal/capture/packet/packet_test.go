@@ -76,7 +76,29 @@ func TestAsTcpdump(t *testing.T) {
 	if _, err := exec.LookPath("tcpdump"); err != nil {
 		t.Skip(err)
 	}
-	for _, file := range []string{"testdata/traffic.pcap", cookedCopy(t, "testdata/traffic.pcap")} {
+	asTcpdump(t, "testdata/traffic.pcap", cookedCopy(t, "testdata/traffic.pcap"))
+}
+
+// TestFreshTraffic compares as TestAsTcpdump does, with traffic that is made now.
+func TestFreshTraffic(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces are made by root")
+	}
+	for _, program := range []string{"tcpdump", "busybox", "python3", "curl", "nsenter"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("testdata/traffic.sh", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	asTcpdump(t, dir+"/traffic.pcap")
+}
+
+func asTcpdump(t *testing.T, files ...string) {
+	t.Helper()
+	for _, file := range files {
 		for _, mode := range modes {
 			cmd := exec.Command("tcpdump", append(strings.Fields(mode.words), "-r", file)...)
 			cmd.Env = append(os.Environ(), "TZ=UTC")

@@ -95,9 +95,26 @@ func (w *text) tcp(s segment) {
 		w.put("]")
 	}
 	w.f(", length %d", payload)
-	if payload > 0 && len(d) > size {
+	switch {
+	case payload == 0 || len(d) <= size:
+	case flags&4 != 0 && w.verbose(1):
+		w.reason(d[size:])
+	default:
 		w.stream(d[size:], from, to)
 	}
+}
+
+// reason prints what a reset carries, which may be why it was sent (RFC 1122, 4.2.2.12), with -v.
+func (w *text) reason(data []byte) {
+	const most = 30
+	w.put(" [RST")
+	if len(data) > most {
+		data = data[:most]
+		w.put("+")
+	}
+	w.put(" ")
+	w.safe(data)
+	w.put("]")
 }
 
 func tcpFlags(flags byte) string {
@@ -201,13 +218,24 @@ func (w *text) stream(data []byte, from, to uint16) {
 	}
 	switch {
 	case is(53):
-		if len(data) > 2 {
-			w.put(" ")
-			w.dns(data[2:], int(u16(data, 0)))
-		}
+		w.dnsStream(data)
 	case is(80, 8080, 3128):
 		w.http(data)
 	}
+}
+
+// dnsStream prints a DNS message behind its length. One that goes on in other segments is not put together.
+func (w *text) dnsStream(data []byte) {
+	if len(data) < 2 {
+		w.f(" [DNS over TCP: length %d < 2] (invalid)", len(data))
+		return
+	}
+	if n := int(u16(data, 0)); n != len(data)-2 {
+		w.f(" [prefix length(%d) != length(%d)] (invalid)", n, len(data)-2)
+		return
+	}
+	w.put(" ")
+	w.dns(data[2:], len(data)-2)
 }
 
 // http prints a request's or an answer's first line, or with -v its head.

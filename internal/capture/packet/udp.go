@@ -47,6 +47,8 @@ func (w *text) udp(s segment) {
 		w.dns(body, size-8)
 	case is(67, 68):
 		w.dhcp(body, size-8)
+	case size > s.length && !s.fragment:
+		w.f("UDP, bad length %d > %d", size-8, s.length-8)
 	default:
 		w.f("UDP, length %d", size-8)
 	}
@@ -264,11 +266,12 @@ func (w *text) sctp(s segment) {
 		if w.verbose(1) {
 			separator = "\n\t"
 		}
-		w.f("%s(%d) [%s]", separator, n, sctpChunk(d[0]))
+		w.f("%s(%d) ", separator, n)
 		if size < 4 {
-			w.f(" [Bad chunk length %d, < size of chunk header]", size)
+			w.f("[Bad chunk length %d, < size of chunk descriptor]", size)
 			return
 		}
+		w.f("[%s]", sctpChunk(d[0]))
 		if v := d[:min(size, len(d))]; d[0] == 0 && len(v) >= 16 {
 			flags := ""
 			if d[1]&2 != 0 {
