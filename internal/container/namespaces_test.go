@@ -104,7 +104,7 @@ func joinable(t *testing.T, spec *specs.Spec) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := os.StartProcess("/usr/bin/unshare", []string{"unshare", "-m", "sh", "-c", "echo; sleep 1000"}, &os.ProcAttr{Files: []*os.File{nil, w, nil}})
+	cmd, err := os.StartProcess("/usr/bin/unshare", []string{"unshare", "-m", "sh", "-c", "echo; exec sleep 1000"}, &os.ProcAttr{Files: []*os.File{nil, w, nil}})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)
