@@ -270,3 +270,34 @@ func TestCoveredProc(t *testing.T) {
 		}
 	}
 }
+
+// Without root and without a cgroup namespace of its own a container saw the caller's cgroups, to write to, whatever its mount's options
+// were: the host's /sys, which it has instead of one of its own, brought them along. Seen to fail when the options of the
+// mount are not set on what is shown of the cgroups.
+func TestCVE_2023_25809(t *testing.T) {
+	o := rootless(t, false, "sh", "-c", `grep ' /sys/fs/cgroup' /proc/self/mountinfo
+		for d in /sys/fs/cgroup /sys/fs/cgroup/* /sys/fs/cgroup/*/*; do mkdir "$d/made" 2>/dev/null && echo "made in $d"; done; exit 0`)
+	var own []specs.LinuxNamespace
+	for _, ns := range o.Spec.Linux.Namespaces {
+		if ns.Type != specs.CgroupNamespace {
+			own = append(own, ns)
+		}
+	}
+	o.Spec.Linux.Namespaces = own
+	o.Spec.Mounts = append(without(o.Spec, "/sys").Mounts,
+		specs.Mount{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}},
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
+	out := asNobody(t, o)
+	if !strings.Contains(out, " /sys/fs/cgroup") || strings.Contains(out, "made in") {
+		t.Errorf("%s", out)
+	}
+	top := out[max(strings.LastIndex(out, " - tmpfs "), 0):] // what lies below the container's own mount is covered
+	if !strings.Contains(top, " /sys/fs/cgroup/") {
+		t.Errorf("no mount of the container's own:\n%s", out)
+	}
+	for line := range strings.Lines(top) {
+		if f := strings.Fields(line); len(f) > 5 && strings.HasPrefix(f[4], "/sys/fs/cgroup") && !strings.HasPrefix(f[5], "ro") {
+			t.Errorf("writable: %s", line)
+		}
+	}
+}
