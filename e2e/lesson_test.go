@@ -95,6 +95,9 @@ func commandsOf(blocks []lessonBlock) string {
 
 // TestLesson types what the pages of the lesson say, block by block, against a Pod of tripod.
 func TestLesson(t *testing.T) {
+	if os.Getenv("TRIPOD_VM") != "" {
+		t.Skip("the emulated machine has neither the pages nor tcpdump")
+	}
 	pages, err := filepath.Glob("../docs/lesson*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatal("no lesson", err)

@@ -75,6 +75,7 @@ insecure = true
 //	registry               start the registry with the images of Images
 //	let NAME PROGRAM ...   run and keep what it prints in $NAME
 //	await SECONDS PROGRAM  run again and again until it succeeds
+//	[vm] ...               only in the emulated machine, which has no engines above the runtime
 //	noleaks                see that nothing is left of what was not there when the script began
 func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 
@@ -108,6 +109,12 @@ func runScripts(t *testing.T, dir string) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", tools+":"+filepath.Join(env.WorkDir, "bin")+":"+bin+":"+os.Getenv("PATH"))
 			return setup(env, bin)
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "vm" {
+				return os.Getenv("TRIPOD_VM") != "", nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": func(ts *testscript.TestScript, neg bool, args []string) {

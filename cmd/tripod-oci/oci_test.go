@@ -264,8 +264,8 @@ func TestKillAll(t *testing.T) {
 	g.must("run", "-d", "-b", g.dir, g.id)
 	g.until("it stopped", g.stopped)
 	left := func() (pids []int) {
-		procs, _ := filepath.Glob("/sys/fs/cgroup/*/" + g.id + "/cgroup.procs")
-		for _, p := range procs {
+		v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + g.id + "/cgroup.procs")
+		for _, p := range append(v1, "/sys/fs/cgroup/"+g.id+"/cgroup.procs") {
 			data, _ := os.ReadFile(p)
 			for _, f := range strings.Fields(string(data)) {
 				pid, _ := strconv.Atoi(f)
@@ -374,6 +374,10 @@ func TestPreservedDescriptors(t *testing.T) {
 	}
 	if out, err := cmd.Output(); err != nil || string(out) != "three four 1 1\n0\n1\n2\n3\n4\n" {
 		t.Errorf("%q, %v", out, err)
+	}
+	// Whoever started the test may have left descriptors open.
+	for fd := 3; fd < 10; fd++ {
+		unix.CloseOnExec(fd)
 	}
 	g.fails(125, "descriptor 3 is not open", "run", "-b", g.dir, "--preserve-fds", "1", g.id)
 }

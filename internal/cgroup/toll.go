@@ -41,7 +41,8 @@ func (g *Group) Toll() (Toll, error) {
 		t.MemoryLimit = MemoryUse{Limit: r.number(memory, "memory.limit_in_bytes")}.Bounded()
 	case hasUnified:
 		t.MemoryPeak, t.MemoryLimit = r.number(unified, "memory.peak"), r.number(unified, "memory.max")
-		t.MemoryHits = r.key(r.text(unified, "memory.events"), "max")
+		events := r.text(unified, "memory.events")
+		t.MemoryHits = max(r.key(events, "max"), r.key(events, "oom_kill"))
 	}
 	if !hasPids {
 		pids, hasPids = unified, hasUnified

@@ -176,7 +176,8 @@ func (r *Record) Process() (*Process, error) {
 		return nil, os.ErrProcessDone
 	}
 	fd, err := unix.PidfdOpen(r.Pid, 0)
-	if errors.Is(err, unix.ESRCH) {
+	// A number that belongs to a thread of another process by now is none of a process (EINVAL, ENOENT from Linux 6.15 on).
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
 		return nil, os.ErrProcessDone
 	}
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 var tools = []string{
 	"base-files", "bash", "dash", "coreutils", "util-linux", "mount", "bsdutils", "findutils", "grep", "sed", "mawk", "hostname", "login",
 	"procps", "psmisc", "net-tools", "iproute2", "nftables", "curl", "tar", "gzip", "zstd", "kmod", "netbase", "ca-certificates",
-	"debianutils", "jq", "strace", "apparmor", "uidmap", "libcap2-bin", "iptables", "containernetworking-plugins", "busybox-static", "docker-registry", "skopeo", "runc", "crun",
+	"debianutils", "diffutils", "patch", "jq", "strace", "apparmor", "uidmap", "libcap2-bin", "iptables", "containernetworking-plugins", "busybox-static", "docker-registry", "skopeo", "runc", "crun",
 }
 
 // systemdTools are added where systemd is the machine's init: it, the buses it is asked over, and podman, which asks it.
