@@ -269,8 +269,8 @@ func TestMakeRemove(t *testing.T) {
 					}
 				}
 			}
-			if err := Open(h, g.Path()).Prune(); err != nil {
-				t.Errorf("Prune of one with children: %v", err)
+			if gone, err := Open(h, g.Path()).Prune(); gone || err != nil {
+				t.Errorf("Prune of one with children: %v, %v", gone, err)
 			}
 			if _, err := os.Stat(g.Dir(h.Hierarchies[0]) + "/a/b/c"); err != nil {
 				t.Errorf("Prune took a child: %v", err)
@@ -284,8 +284,8 @@ func TestMakeRemove(t *testing.T) {
 			if _, err := g.Stats(); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("Stats of a removed group: %v", err)
 			}
-			if err := g.Prune(); err != nil {
-				t.Errorf("Prune of a removed group: %v", err)
+			if gone, err := g.Prune(); !gone || err != nil {
+				t.Errorf("Prune of a removed group: %v, %v", gone, err)
 			}
 		})
 	}
@@ -320,7 +320,7 @@ func TestMakeRace(t *testing.T) {
 					err = g.Remove()
 				}
 				if err == nil {
-					err = Open(h, top.Path()+"/pods").Prune()
+					_, err = Open(h, top.Path()+"/pods").Prune()
 				}
 				if err != nil {
 					errs <- err

@@ -49,14 +49,19 @@ func (g *Group) Remove() error {
 }
 
 // Prune removes the group where it has neither children nor processes, and leaves it where it has. It is for the
-// ancestors that Make made; Make beside it begins again when it loses its parent.
-func (g *Group) Prune() error {
+// ancestors that Make made; Make beside it begins again when it loses its parent. Gone says that Remove would find
+// nothing more to do.
+func (g *Group) Prune() (gone bool, err error) {
+	gone = g.unit.Name == "" // systemd's is stopped by Remove
 	for _, y := range g.host.Hierarchies {
-		if err := unix.Rmdir(g.Dir(y)); err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("cannot remove cgroup %s: %w", g.path, &fs.PathError{Op: "rmdir", Path: g.Dir(y), Err: err})
+		switch err := unix.Rmdir(g.Dir(y)); {
+		case errors.Is(err, unix.EBUSY):
+			gone = false
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return false, fmt.Errorf("cannot remove cgroup %s: %w", g.path, &fs.PathError{Op: "rmdir", Path: g.Dir(y), Err: err})
 		}
 	}
-	return nil
+	return gone, nil
 }
 
 // removeTree removes one directory, with what is below it only if it must: most cgroups have no children.

@@ -419,7 +419,7 @@ func (c *Container) ungroup() error {
 	if c.Group == nil {
 		return nil
 	}
-	if err := c.Group.Prune(); err != nil {
+	if gone, err := c.Group.Prune(); gone || err != nil {
 		return err
 	}
 	if err := c.Group.Kill(); err != nil {

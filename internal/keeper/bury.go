@@ -70,7 +70,7 @@ func Bury(run, uid string) (*Status, error) {
 func prune(host cgroup.Host, s *Sandbox) {
 	for _, own := range []string{s.KeeperCgroup, s.CgroupPath} {
 		for above := path.Dir(own); above != "." && above != "/"; above = path.Dir(above) {
-			_ = cgroup.Open(host, above).Prune()
+			_, _ = cgroup.Open(host, above).Prune()
 		}
 	}
 }

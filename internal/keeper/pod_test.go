@@ -267,7 +267,7 @@ func (p *pod) end() {
 		}
 	}
 	for _, parent := range []string{"tripod-test/keepers", "tripod-test"} {
-		_ = cgroup.Open(p.host, parent).Prune()
+		_, _ = cgroup.Open(p.host, parent).Prune()
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if strings.Contains(string(mounts), p.run) {
