@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/cgroup"
 	"tripod/internal/life"
+	"tripod/internal/ns"
 	"tripod/internal/record"
 )
 
@@ -36,13 +36,9 @@ func (k *keep) pauseDied(p *pause) {
 // pauseLeaves says whether pause is on its way out. The first process of a PID namespace is told dead only when all
 // others have been waited for; until then a container that is started again cannot be made (ENOMEM).
 func (k *keep) pauseLeaves() bool {
-	const exiting = 0x4 // PF_EXITING, in the ninth field of /proc/PID/stat
-	fields := statOf(k.pause.process.Pid)
-	if len(fields) < 7 {
-		return true
-	}
-	flags, err := strconv.ParseUint(fields[6], 10, 64)
-	return err == nil && flags&exiting != 0
+	const exiting = 0x4 // PF_EXITING
+	p := ns.Process{PID: k.pause.process.Pid}
+	return p.ReadStat("/proc") != nil || p.Flags&exiting != 0
 }
 
 // mendPause makes a new pause in the place of one that died.

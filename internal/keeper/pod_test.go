@@ -16,6 +16,7 @@ import (
 
 	"tripod/internal/cgroup"
 	"tripod/internal/life"
+	"tripod/internal/ns"
 	"tripod/internal/plan"
 	"tripod/internal/record"
 )
@@ -290,6 +291,6 @@ func namespace(t *testing.T, pid int, name string) string {
 
 // alive says whether a process is there and no zombie.
 func alive(pid int) bool {
-	stat := statOf(pid)
-	return len(stat) > 0 && stat[0] != "Z"
+	p := ns.Process{PID: pid}
+	return p.ReadStat("/proc") == nil && p.State != 'Z'
 }

@@ -2,11 +2,12 @@ package keeper
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tripod/internal/ns"
 )
 
 // adopt has f called when a child of this process has ended. The pidfd is adopt's from then on.
@@ -85,22 +86,11 @@ func processOf(pid int) Process {
 
 // startTime is when a process started, in clock ticks since boot; 0 if there is none.
 func startTime(pid int) uint64 {
-	const start = 22 - 3
-	fields := statOf(pid)
-	if len(fields) <= start {
+	p := ns.Process{PID: pid}
+	if p.ReadStat("/proc") != nil {
 		return 0
 	}
-	n, _ := strconv.ParseUint(fields[start], 10, 64)
-	return n
-}
-
-// statOf is /proc/PID/stat from its third field on; the second, a name in parentheses, may hold anything.
-func statOf(pid int) []string {
-	text, err := readSmall("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return nil
-	}
-	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	return p.Start
 }
 
 func bootID() string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tripod/internal/life"
+	"tripod/internal/ns"
 )
 
 // Execs, attachments, kills and restarts at once: every exec is answered, nothing is left, and the keeper lives.
@@ -84,7 +85,7 @@ func zombies(t *testing.T, parent int) int {
 		if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
 			continue
 		}
-		if stat := statOf(pid); len(stat) > 1 && stat[0] == "Z" && stat[1] == fmt.Sprint(parent) {
+		if p := (ns.Process{PID: pid}); p.ReadStat("/proc") == nil && p.State == 'Z' && p.PPID == parent {
 			n++
 		}
 	}

@@ -23,6 +23,7 @@ type Process struct {
 	UID       uint32           // the owner of /proc/PID: its effective user, or root when it may not be looked into
 	Start     uint64           // when it began, in clock ticks since boot: field 22 of /proc/PID/stat
 	State     byte             // R, S, D, T, t, Z, X, I, as in field 3 of /proc/PID/stat
+	Flags     uint64           // PF_* of the kernel's sched.h: field 9 of /proc/PID/stat
 	Comm      string           // the name of its program, at most 15 bytes (64 for a worker of the kernel), of its own choice
 	Cmdline   string           // /proc/PID/cmdline as it is, arguments end with NUL, at most MaxCmdline bytes; "" for a kernel thread
 	NS        [NumTypes]uint64 // inode numbers by type; 0: unreadable
@@ -58,7 +59,7 @@ func ReadProcess(proc string, pid int) (Process, error) {
 	return p, nil
 }
 
-// ReadStat fills PPID, Start, State and Comm.
+// ReadStat fills PPID, Start, State, Flags and Comm.
 func (p *Process) ReadStat(proc string) error {
 	text, err := readSome(processPath(proc, p.PID)+"/stat", 1024)
 	if err != nil {
@@ -68,7 +69,7 @@ func (p *Process) ReadStat(proc string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read process %d: %w", p.PID, err)
 	}
-	p.PPID, p.Start, p.State, p.Comm = got.PPID, got.Start, got.State, got.Comm
+	p.PPID, p.Start, p.State, p.Flags, p.Comm = got.PPID, got.Start, got.State, got.Flags, got.Comm
 	return nil
 }
 
@@ -105,7 +106,7 @@ func parseStat(text []byte) (Process, error) {
 	}
 	p.Comm = string(text[open+1 : end])
 	fields := bytes.Fields(text[end+1:])
-	const state, ppid, start = 0, 1, 19 // fields 3, 4 and 22 of the manual
+	const state, ppid, flags, start = 0, 1, 6, 19 // fields 3, 4, 9 and 22 of the manual
 	if len(fields) <= start || len(fields[state]) != 1 {
 		return p, errStat
 	}
@@ -114,6 +115,9 @@ func parseStat(text []byte) (Process, error) {
 		return p, errStat
 	}
 	if p.Start, err = strconv.ParseUint(string(fields[start]), 10, 64); err != nil {
+		return p, errStat
+	}
+	if p.Flags, err = strconv.ParseUint(string(fields[flags]), 10, 64); err != nil {
 		return p, errStat
 	}
 	p.State = fields[state][0]
