@@ -16,6 +16,7 @@ type Toll struct {
 	MemoryPeak  uint64 // bytes
 	MemoryLimit uint64 // bytes
 	MemoryHits  uint64 // how often an allocation found the limit reached
+	OOMKills    uint64 // as Group.OOMKills counts
 	PidsLimit   uint64
 	PidsHits    uint64 // forks that were refused
 	CPUNanos    uint64
@@ -23,7 +24,7 @@ type Toll struct {
 	Throttled   uint64 // of these, the ones in which the quota was used up
 }
 
-// Toll reads the group's. A group that does not exist is fs.ErrNotExist.
+// Toll reads the group's. A group that does not exist is fs.ErrNotExist. With an error comes what was read before it.
 func (g *Group) Toll() (Toll, error) {
 	r := reader{group: g}
 	var t Toll
@@ -37,12 +38,14 @@ func (g *Group) Toll() (Toll, error) {
 		t.MemoryPeak = r.number(memory, "memory.max_usage_in_bytes")
 		// With equal limits of memory and of memory with swap the second is found reached first, and newer kernels count
 		// that nowhere; but whoever was killed was at the limit.
-		t.MemoryHits = max(r.number(memory, "memory.failcnt"), r.key(r.text(memory, "memory.oom_control"), "oom_kill"))
+		t.OOMKills = r.key(r.text(memory, "memory.oom_control"), "oom_kill")
+		t.MemoryHits = max(r.number(memory, "memory.failcnt"), t.OOMKills)
 		t.MemoryLimit = MemoryUse{Limit: r.number(memory, "memory.limit_in_bytes")}.Bounded()
 	case hasUnified:
 		t.MemoryPeak, t.MemoryLimit = r.number(unified, "memory.peak"), r.number(unified, "memory.max")
 		events := r.text(unified, "memory.events")
-		t.MemoryHits = max(r.key(events, "max"), r.key(events, "oom_kill"))
+		t.OOMKills = r.key(events, "oom_kill")
+		t.MemoryHits = max(r.key(events, "max"), t.OOMKills)
 	}
 	if !hasPids {
 		pids, hasPids = unified, hasUnified
@@ -63,7 +66,7 @@ func (g *Group) Toll() (Toll, error) {
 		t.Periods, t.Throttled = r.key(text, "nr_periods"), r.key(text, "nr_throttled")
 	}
 	if r.err != nil {
-		return Toll{}, fmt.Errorf("cannot read what cgroup %s has used: %w", g.path, r.err)
+		return t, fmt.Errorf("cannot read what cgroup %s has used: %w", g.path, r.err)
 	}
 	return t, nil
 }

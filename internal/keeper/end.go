@@ -53,9 +53,8 @@ func (c *child) finish() {
 	c.k.making++ // its cgroup and layers are taken apart on a goroutine
 	created := c.k.record(c.def.Name).CreatedAt
 	go func() {
-		kills, err := c.box.Group.OOMKills()
-		usage, uerr := usageOf(c.box.Group, kills > 0, created)
-		err = errors.Join(err, uerr, c.box.Delete())
+		usage, kills, uerr := usageOf(c.box.Group, created)
+		err := errors.Join(uerr, c.box.Delete())
 		message := c.message()
 		c.k.loop.post(func() {
 			c.k.making--
@@ -70,21 +69,22 @@ func (c *child) finish() {
 // maxVictims is how many processes killed for want of memory are kept by name.
 const maxVictims = 16
 
-// usageOf looks at a container's cgroup before it is removed. What cannot be read stays zero.
-func usageOf(g *cgroup.Group, oom bool, created time.Time) (*life.Usage, error) {
+// usageOf looks at a container's cgroup before it is removed, and counts whom the kernel killed for want of memory. What
+// cannot be read stays zero.
+func usageOf(g *cgroup.Group, created time.Time) (u *life.Usage, kills uint64, err error) {
 	t, err := g.Toll()
-	u := &life.Usage{
+	u = &life.Usage{
 		MemoryPeak: t.MemoryPeak, MemoryLimit: t.MemoryLimit, MemoryHits: t.MemoryHits, PidsLimit: t.PidsLimit, PidsHits: t.PidsHits,
 		CPUNanos: t.CPUNanos, Periods: t.Periods, Throttled: t.Throttled,
 	}
-	if !oom {
-		return u, err
+	if t.OOMKills == 0 {
+		return u, 0, err
 	}
 	victims, verr := g.Victims(created)
 	for _, v := range victims[:min(len(victims), maxVictims)] {
 		u.Victims = append(u.Victims, life.Victim(v))
 	}
-	return u, errors.Join(err, verr)
+	return u, t.OOMKills, errors.Join(err, verr)
 }
 
 // bury writes the record of a container that is gone.
