@@ -45,16 +45,8 @@ func Become(p *plan.Plan, given map[string]int) error {
 			unix.Close(fd)
 		}
 	}()
-	for _, o := range p.Opens {
-		if _, ok := given[o.Name]; ok {
-			continue
-		}
-		fd, err := open(o, fds)
-		if err != nil {
-			return &StepError{Step: -1, Name: "open " + o.Path, Origin: o.Origin, Errno: err}
-		}
-		own = append(own, fd)
-		fds[o.Name] = fd
+	if err := openAll(p.Opens, given, fds, &own); err != nil {
+		return err
 	}
 	a, err := newArena(p, fds, arenaAt, nil)
 	if err != nil {

@@ -98,16 +98,8 @@ func StartLatched(p *plan.Plan, given map[string]int, latch *Latch) (*Child, err
 			unix.Close(fd)
 		}
 	}()
-	for _, o := range p.Opens {
-		if _, ok := given[o.Name]; ok {
-			continue
-		}
-		fd, err := open(o, fds)
-		if err != nil {
-			return nil, &StepError{Step: -1, Name: "open " + o.Path, Origin: o.Origin, Errno: err}
-		}
-		own = append(own, fd)
-		fds[o.Name] = fd
+	if err := openAll(p.Opens, given, fds, &own); err != nil {
+		return nil, err
 	}
 	return start(p, fds, latch, &own, !p.Inherit)
 }

@@ -11,6 +11,23 @@ import (
 	"tripod/internal/plan"
 )
 
+// openAll opens what a plan wants of the host and was not given. What it opened is in own, to be closed by the caller,
+// also when it fails.
+func openAll(list []plan.Open, given, fds map[string]int, own *[]int) error {
+	for _, o := range list {
+		if _, ok := given[o.Name]; ok {
+			continue
+		}
+		fd, err := open(o, fds)
+		if err != nil {
+			return &StepError{Step: -1, Name: "open " + o.Path, Origin: o.Origin, Errno: err}
+		}
+		*own = append(*own, fd)
+		fds[o.Name] = fd
+	}
+	return nil
+}
+
 // open opens one file of the host for a plan.
 func open(o plan.Open, fds map[string]int) (int, error) {
 	switch o.Kind {
