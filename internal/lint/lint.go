@@ -94,9 +94,10 @@ func Rules() []Rule { return slices.Clone(rules) }
 // subject is one template while a rule looks at it.
 type subject struct {
 	*manifest.Template
-	image Image
-	rule  *Rule
-	found []Finding
+	image      Image
+	containers []container
+	rule       *Rule
+	found      []Finding
 }
 
 // container is one container of it.
@@ -119,7 +120,7 @@ func Check(templates []manifest.Template, image Image, o Options) []Finding {
 func check(t *manifest.Template, image Image, o Options) []Finding {
 	s := &subject{Template: t, image: image}
 	ignored := append(slices.Clone(o.Ignore), ignoredBy(t)...)
-	containers := s.containers()
+	s.containers = s.look()
 	for i := range rules {
 		s.rule = &rules[i]
 		if len(o.Only) > 0 && !slices.Contains(o.Only, s.rule.ID) || slices.Contains(ignored, s.rule.ID) {
@@ -129,8 +130,8 @@ func check(t *manifest.Template, image Image, o Options) []Finding {
 			s.rule.template(s)
 			continue
 		}
-		for j := range containers {
-			s.rule.container(s, &containers[j])
+		for j := range s.containers {
+			s.rule.container(s, &s.containers[j])
 		}
 	}
 	slices.SortStableFunc(s.found, func(a, b Finding) int { return cmp.Compare(a.Line, b.Line) })
@@ -148,7 +149,8 @@ func ignoredBy(t *manifest.Template) []string {
 	return ids
 }
 
-func (s *subject) containers() []container {
+// look finds the template's containers and what is known of their images.
+func (s *subject) look() []container {
 	var all []container
 	lists := []struct {
 		name string

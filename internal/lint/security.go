@@ -215,7 +215,7 @@ func hostPath(s *subject) {
 
 // written says whether a container can write to a volume.
 func written(s *subject, volume string) string {
-	for _, c := range s.containers() {
+	for _, c := range s.containers {
 		for _, m := range c.VolumeMounts {
 			if m.Name == volume && !m.ReadOnly {
 				return ", which container " + c.Name + " can write"
