@@ -284,12 +284,7 @@ func (h *Host) unit(name string) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Container
-	for _, c := range found {
-		if c.settle(h.proc()) {
-			all = append(all, c.Container)
-		}
-	}
+	all := h.settled(found)
 	switch len(all) {
 	case 0:
 		return nil, fmt.Errorf("cannot find unit %s: it has no process", Sanitise(name))

@@ -126,14 +126,20 @@ func (h *Host) All() ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := h.settled(found)
+	slices.SortFunc(all, compare)
+	return all, nil
+}
+
+// settled are the candidates that turned out to be containers.
+func (h *Host) settled(found map[string]*candidate) []Container {
 	var all []Container
 	for _, c := range found {
 		if c.settle(h.proc()) {
 			all = append(all, c.Container)
 		}
 	}
-	slices.SortFunc(all, compare)
-	return all, nil
+	return all
 }
 
 // each calls f for every process that /proc shows, by PID.
