@@ -30,32 +30,12 @@ func as1000(t *testing.T, name string, args ...string) outcome {
 // may not enter and what would help.
 func TestUnprivileged(t *testing.T) {
 	ours := tool(t)
-	pid := isolated(t, "--setuid 1000 --setgid 1000")
 	foreign := strconv.Itoa(isolated(t, "--net"))
 	if got := as1000(t, ours, "-t", foreign, "-n", "true"); got.code != 1 || got.err != "nsenter: cannot open /proc/"+foreign+"/ns/net: Permission denied\n" {
 		t.Errorf("%+v", got)
 	}
-	_ = pid
 	// A user namespace of the user's own, with others in it.
-	script := "unshare --user --map-root-user --net --uts --mount sleep 600 & echo $!; wait"
-	cmd := exec.Command("sh", "-c", script)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}, Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL); _ = cmd.Wait() })
-	var own int
-	if _, err := fmt.Fscan(out, &own); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "unshare has become sleep", func() bool {
-		p := ns.Process{PID: own}
-		return p.ReadStat("") == nil && p.Comm == "sleep"
-	})
+	own := asleep(t, "unshare --user --map-root-user --net --uts --mount sleep 600 & echo $!; wait")
 	at := strconv.Itoa(own)
 	for _, c := range []struct {
 		args []string
@@ -76,17 +56,10 @@ func TestUnprivileged(t *testing.T) {
 	}
 }
 
-// number is the inode number of a namespace's link.
-func number(link string) string {
-	_, rest, _ := strings.Cut(strings.TrimSpace(link), "[")
-	return strings.TrimSuffix(rest, "]")
-}
-
-// TestChain: a program in a user namespace within the one that owns its other namespaces, as bubblewrap leaves it, is
-// entered by a user of no privilege (util-linux issue 1592).
-func TestChain(t *testing.T) {
-	ours := tool(t)
-	cmd := exec.Command("sh", "-c", "unshare --user --map-root-user --net unshare --user --map-root-user sleep 600 & echo $!; wait")
+// asleep runs a script as user 1000 that prints the PID of an unshare which becomes sleep, and returns that PID then.
+func asleep(t *testing.T, script string) int {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -104,6 +77,20 @@ func TestChain(t *testing.T) {
 		p := ns.Process{PID: pid}
 		return p.ReadStat("") == nil && p.Comm == "sleep"
 	})
+	return pid
+}
+
+// number is the inode number of a namespace's link.
+func number(link string) string {
+	_, rest, _ := strings.Cut(strings.TrimSpace(link), "[")
+	return strings.TrimSuffix(rest, "]")
+}
+
+// TestChain: a program in a user namespace within the one that owns its other namespaces, as bubblewrap leaves it, is
+// entered by a user of no privilege (util-linux issue 1592).
+func TestChain(t *testing.T) {
+	ours := tool(t)
+	pid := asleep(t, "unshare --user --map-root-user --net unshare --user --map-root-user sleep 600 & echo $!; wait")
 	want := link(t, pid, "user") + link(t, pid, "net")
 	got := as1000(t, ours, "-t", strconv.Itoa(pid), "-U", "-n", "--preserve-credentials", "readlink", "/proc/self/ns/user", "/proc/self/ns/net")
 	if got.out != want {

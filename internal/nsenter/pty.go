@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"tripod/internal/ns"
 )
@@ -17,7 +18,7 @@ import (
 type terminal struct {
 	master *os.File
 	slave  int
-	saved  *unix.Termios // of our own, when it was put into raw mode
+	saved  *term.State // of our own, when it was put into raw mode
 	sizes  chan os.Signal
 	copied chan struct{} // closed when all that the program printed is copied
 	once   sync.Once
@@ -98,16 +99,8 @@ func (t *terminal) serve() {
 	if t == nil {
 		return
 	}
-	if old, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil {
-		raw := *old
-		raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-		raw.Oflag &^= unix.OPOST
-		raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-		raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
-		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-		if unix.IoctlSetTermios(0, unix.TCSETS, &raw) == nil {
-			t.saved = old
-		}
+	if saved, err := term.MakeRaw(0); err == nil {
+		t.saved = saved
 	}
 	signal.Notify(t.sizes, unix.SIGWINCH)
 	go func() {
@@ -150,7 +143,7 @@ func (t *terminal) restore() {
 	t.once.Do(func() {
 		signal.Stop(t.sizes)
 		if t.saved != nil {
-			_ = unix.IoctlSetTermios(0, unix.TCSETS, t.saved)
+			_ = term.Restore(0, t.saved)
 		}
 		t.master.Close()
 	})
