@@ -61,7 +61,7 @@ func ask(t *testing.T, program string, locale string, width int, args []string) 
 	cmd.Args[0] = "lsns"
 	cmd.Env = []string{"LC_ALL=" + locale, "PATH=/usr/bin:/bin"}
 	if program == "/proc/self/exe" {
-		cmd.Env = append(cmd.Env, asCommand+"="+strconv.Itoa(width))
+		cmd.Env = append(cmd.Env, asCommand+"="+strconv.Itoa(width), "GORACE="+os.Getenv("GORACE"))
 	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

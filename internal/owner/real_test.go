@@ -41,7 +41,7 @@ func TestRealRuntimes(t *testing.T) {
 		return
 	}
 	work := os.Getenv(insideEnv)
-	for _, dir := range []string{"/run", "/var/lib/containers"} {
+	for _, dir := range []string{"/run", "/var/lib"} {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)
 		}
