@@ -69,7 +69,7 @@ var floors = [][]string{
 	7: {
 		"internal/engine",
 	},
-	8: {
+	9: {
 		"cmd/tripod",
 		"cmd/tripod-oci",
 	},
