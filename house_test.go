@@ -39,6 +39,7 @@ var floors = [][]string{
 		"internal/cgroup",
 		"internal/registry",
 		"internal/manifest",
+		"internal/objects",
 		"internal/owner",
 		"internal/seccomp/profile",
 	},
@@ -113,6 +114,7 @@ var only = map[string][]string{
 	},
 	"k8s.io/*": {
 		"internal/manifest",
+		"internal/objects",
 		"internal/lint",
 		"internal/bundle",
 		"internal/volume",
