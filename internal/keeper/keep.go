@@ -67,6 +67,8 @@ type ready struct {
 // has finished.
 func Keep(dir string) error {
 	k := &keep{dir: dir, socket: -1, conns: map[*conn]bool{}, known: map[int]func(){}, buf: make([]byte, bufferSize)}
+	// Before the host is looked at: what a keeper ignores, its containers shall not.
+	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGPIPE)
 	if number, molted := os.LookupEnv(moltEnv); molted {
 		if err := k.resume(number); err != nil {
 			return fmt.Errorf("cannot go on as the keeper in %s: %w", dir, err)
@@ -232,7 +234,6 @@ func (k *keep) signals() {
 	signal.Notify(c, unix.SIGCHLD)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, unix.SIGTERM)
-	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGPIPE)
 	go func() {
 		for {
 			select {

@@ -94,6 +94,30 @@ func TestMolt(t *testing.T) {
 	p.finished()
 }
 
+// A program can be interrupted, hung up and have its pipe broken, though its keeper ignores that: a shell cannot trap a
+// signal that was ignored when it began.
+func TestNoIgnoredSignals(t *testing.T) {
+	p := newPod(t, nil).spawn()
+	p.life.RestartPolicy = life.Never
+	p.container("a", "grep SigIgn /proc/self/status; sleep 1000", nil).apply()
+	p.running("a")
+	const none = "SigIgn:\t0000000000000000\n"
+	p.wait("a has looked", func() bool { return p.log("a", 0)[stdout] != "" })
+	if got := p.log("a", 0)[stdout]; got != none {
+		t.Errorf("the container has %q", got)
+	}
+	look := func(when string) {
+		var out bytes.Buffer
+		_, err := p.Exec(p.ctx, ExecRequest{Container: "a", Args: []string{"grep", "SigIgn", "/proc/self/status"}, Streams: Streams{Stdout: &out}})
+		if err != nil || out.String() != none {
+			t.Errorf("%s an exec has %q, %v", when, out.String(), err)
+		}
+	}
+	look("at first")
+	p.molted()
+	look("later")
+}
+
 // A keeper that has molted still stops its Pod on SIGTERM.
 func TestMoltAndTerm(t *testing.T) {
 	p := newPod(t, nil).spawn()
