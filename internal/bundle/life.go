@@ -1,11 +1,13 @@
 package bundle
 
 import (
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"tripod/internal/life"
+	"tripod/internal/manifest"
 )
 
 // Place is where the things of one container are, and what its image adds to its life.
@@ -28,6 +30,9 @@ func Life(pod *corev1.Pod, onOrphan string, place func(*corev1.Container) Place)
 	}
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		l.Grace = time.Duration(*s) * time.Second
+	}
+	if n, err := strconv.Atoi(pod.Annotations[manifest.AnnotationRestarts]); err == nil {
+		l.MaxRestarts = &n
 	}
 	for i := range pod.Spec.InitContainers {
 		c := containerLife(&pod.Spec.InitContainers[i], place)

@@ -22,6 +22,8 @@ func (l *Life) Check() error {
 		return invalid("restartPolicy %q is not Always, OnFailure or Never", l.RestartPolicy)
 	case !oneOf(l.OnOrphan, "", OrphanStop, OrphanKeep):
 		return invalid("onOrphan %q is not stop or keep", l.OnOrphan)
+	case l.MaxRestarts != nil && *l.MaxRestarts < 0:
+		return invalid("maxRestarts is negative")
 	case l.Grace < 0 || l.Backoff.Base < 0 || l.Backoff.Max < 0 || l.Backoff.Reset < 0:
 		return invalid("a duration is negative")
 	case len(l.Containers) == 0 || len(l.Containers) > maxContainers:

@@ -39,10 +39,11 @@ const (
 // Life is what is to happen to the containers of one Pod.
 type Life struct {
 	Version       int           `json:"version"`
-	RestartPolicy string        `json:"restartPolicy"`      // Always, OnFailure or Never; "" is Always
-	Grace         time.Duration `json:"grace"`              // from the stop signal to SIGKILL; 0 kills at once
-	OnOrphan      string        `json:"onOrphan,omitempty"` // OrphanStop or OrphanKeep; "" keeps
-	Containers    []Container   `json:"containers"`         // in manifest order, init containers first
+	RestartPolicy string        `json:"restartPolicy"`         // Always, OnFailure or Never; "" is Always
+	MaxRestarts   *int          `json:"maxRestarts,omitempty"` // of each container by OnFailure; nil is no limit
+	Grace         time.Duration `json:"grace"`                 // from the stop signal to SIGKILL; 0 kills at once
+	OnOrphan      string        `json:"onOrphan,omitempty"`    // OrphanStop or OrphanKeep; "" keeps
+	Containers    []Container   `json:"containers"`            // in manifest order, init containers first
 	Backoff       Backoff       `json:"backoff,omitzero"`
 }
 

@@ -158,7 +158,7 @@ func again(l *Life, c *Container, r *Record) bool {
 	case Never:
 		return false
 	case OnFailure:
-		return r.ExitCode != 0
+		return r.ExitCode != 0 && (l.MaxRestarts == nil || r.Attempt < *l.MaxRestarts)
 	}
 	return !c.Init || c.Sidecar() || r.ExitCode != 0
 }

@@ -64,6 +64,13 @@ func pod(policy string, names ...string) Life {
 	return l
 }
 
+// limited is a Pod that restarts on failure, n times at most.
+func limited(n int, names ...string) Life {
+	l := pod(OnFailure, names...)
+	l.MaxRestarts = &n
+	return l
+}
+
 func TestNext(t *testing.T) {
 	stop := Want{Stop: true, At: t0, Grace: 30 * time.Second}
 	now := Want{Stop: true, At: t0}
@@ -96,6 +103,10 @@ func TestNext(t *testing.T) {
 		{"exit 0, OnFailure", pod(OnFailure, "a", "b"), []Record{exited("a", 0, 0, 0, 5), running("b")}, Want{}, 5, ""},
 		{"exit 1, OnFailure", pod(OnFailure, "a", "b"), []Record{exited("a", 1, 0, 0, 5), running("b")}, Want{}, 5, "start a.1 c1"},
 		{"exit 1, Never", pod(Never, "a", "b"), []Record{exited("a", 1, 0, 0, 5), running("b")}, Want{}, 5, ""},
+		{"exit 1, OnFailure, restarts left", limited(2, "a"), []Record{exited("a", 1, 1, 1, 5)}, Want{}, 5, "wait 10s"},
+		{"exit 1, OnFailure, no restarts left", limited(2, "a", "b"), []Record{exited("a", 1, 2, 2, 5), running("b")}, Want{}, 5, ""},
+		{"init failed, no restarts left", limited(2, "i1", "a"), []Record{exited("i1", 1, 2, 2, 5)}, Want{}, 5, "finish"},
+		{"no restart at all", limited(0, "a"), []Record{exited("a", 1, 0, 0, 5)}, Want{}, 5, "finish"},
 		{"all over, OnFailure", pod(OnFailure, "a", "b"), []Record{exited("a", 0, 0, 0, 5), exited("b", 0, 3, 3, 5)}, Want{}, 5, "finish"},
 		{"all over, Never", pod(Never, "a", "b"), []Record{exited("a", 0, 0, 0, 5), exited("b", 7, 0, 0, 5)}, Want{}, 5, "finish"},
 

@@ -75,6 +75,7 @@ func TestCheck(t *testing.T) {
 		out    string // part of the error; "" for none
 	}{
 		{"good", func(*Life) {}, ""},
+		{"restarts", func(l *Life) { n := -1; l.MaxRestarts = &n }, "maxRestarts is negative"},
 		{"version", func(l *Life) { l.Version = 2 }, "version 2"},
 		{"policy", func(l *Life) { l.RestartPolicy = "Sometimes" }, `restartPolicy "Sometimes"`},
 		{"orphan", func(l *Life) { l.OnOrphan = "sell" }, `onOrphan "sell"`},

@@ -54,6 +54,11 @@ func (s *shape) expand(o object) (pods []*corev1.Pod, notes []string) {
 			n = min(n, *o.Spec.Completions)
 		}
 		pods = s.copies(o, t, n, numbered(o.Name, n))
+		if t.Spec.RestartPolicy == corev1.RestartPolicyOnFailure {
+			for _, p := range pods {
+				metav1.SetMetaDataAnnotation(&p.ObjectMeta, AnnotationRestarts, strconv.Itoa(int(*o.Spec.BackoffLimit)))
+			}
+		}
 	}
 	if len(pods) > 0 {
 		// A controller's Pods pass the API server too; the last has the longest name.

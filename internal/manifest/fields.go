@@ -73,7 +73,7 @@ var coverage = []Field{
 	{"Job", "spec", Honoured},
 	{"Job", "status", NoEffect},
 	{"JobSpec", "activeDeadlineSeconds", Refused},
-	{"JobSpec", "backoffLimit", NoEffect},
+	{"JobSpec", "backoffLimit", Honoured},
 	{"JobSpec", "backoffLimitPerIndex", Refused},
 	{"JobSpec", "completionMode", Honoured},
 	{"JobSpec", "completions", Honoured},

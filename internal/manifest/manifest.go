@@ -37,6 +37,8 @@ const (
 	AnnotationUserNS  = "tripod/userns"     // "container": a user namespace for each container
 	AnnotationNetwork = "tripod/network"    // "none": a network namespace with nothing but loopback
 	AnnotationPids    = "tripod/pids-limit" // most tasks of each container; -1 is no limit
+	// AnnotationRestarts bounds how often each container is started again by restartPolicy OnFailure.
+	AnnotationRestarts = "tripod/max-restarts"
 )
 
 // Workload is one object of a manifest and the Pods it stands for.

@@ -105,7 +105,9 @@ func TestMistakes(t *testing.T) {
 		"host port twice":  {pod + "    ports: [{containerPort: 80, hostPort: 80}]\n---\n" + strings.Replace(pod, "web", "w2", 1) + "    ports: [{containerPort: 81, hostPort: 80, hostIP: 127.0.0.1}]\n", "m:10: pod default/w2 wants host port 80/TCP, which pod default/web has"},
 		"sidecar":          {pod + "  initContainers:\n  - name: s\n    image: i\n    restartPolicy: Always\n", "m:11: spec.initContainers[0].restartPolicy: Always (a sidecar): valid Kubernetes, but tripod does not implement it yet"},
 		"userns":           {strings.Replace(pod, "{name: web}", "{name: web, annotations: {tripod/userns: pod}}", 1), `m:3: metadata.annotations[tripod/userns]: unknown value "pod" (write "container", or use hostUsers: false for one of the whole Pod)`},
-		"unknown of ours":  {strings.Replace(pod, "{name: web}", "{name: web, annotations: {tripod/usr: x}}", 1), `m:3: metadata.annotations[tripod/usr]: unknown annotation of tripod (known are tripod/lint-ignore, tripod/network, tripod/pids-limit, tripod/user, tripod/userns)`},
+		"unknown of ours":  {strings.Replace(pod, "{name: web}", "{name: web, annotations: {tripod/usr: x}}", 1), `m:3: metadata.annotations[tripod/usr]: unknown annotation of tripod (known are tripod/lint-ignore, tripod/network, tripod/pids-limit, tripod/max-restarts, tripod/user, tripod/userns)`},
+		"restarts":         {strings.Replace(pod, "{name: web}", "{name: web, annotations: {tripod/max-restarts: few}}", 1), `m:3: metadata.annotations[tripod/max-restarts]: unknown value "few" (a number of restarts)`},
+		"always restarts":  {strings.Replace(pod, "{name: web}", "{name: web, annotations: {tripod/max-restarts: '3'}}", 1), `m:3: metadata.annotations[tripod/max-restarts]: 3 restarts at most contradict restartPolicy: Always (write restartPolicy: OnFailure)`},
 		"slip in a map":    {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  replicas:1\n", `m:5: spec: want fields (a map), got "replicas:1" (write "replicas: 1")`},
 	} {
 		t.Run(name, func(t *testing.T) {

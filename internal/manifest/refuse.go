@@ -135,6 +135,12 @@ func (s *shape) checkAnnotation(spec *corev1.PodSpec, path, key, value string) {
 		if n, err := strconv.ParseInt(value, 10, 32); err != nil || n == 0 || n < -1 {
 			s.fault(line, path, "a number of tasks, or -1 for no limit", "unknown value %q", oneLine(value))
 		}
+	case AnnotationRestarts:
+		if n, err := strconv.ParseUint(value, 10, 31); err != nil {
+			s.fault(line, path, "a number of restarts", "unknown value %q", oneLine(value))
+		} else if spec.RestartPolicy != corev1.RestartPolicyOnFailure {
+			s.fault(line, path, "write restartPolicy: OnFailure", "%d restarts at most contradict restartPolicy: %s", n, spec.RestartPolicy)
+		}
 	case AnnotationNetwork:
 		if value != "none" {
 			s.fault(line, path, `write "none"`, "unknown value %q", oneLine(value))
@@ -143,7 +149,7 @@ func (s *shape) checkAnnotation(spec *corev1.PodSpec, path, key, value string) {
 		s.checkUserNamespace(spec, path, value)
 	case AnnotationLint:
 	default:
-		known := []string{AnnotationLint, AnnotationNetwork, AnnotationPids, AnnotationUser, AnnotationUserNS}
+		known := []string{AnnotationLint, AnnotationNetwork, AnnotationPids, AnnotationRestarts, AnnotationUser, AnnotationUserNS}
 		s.fault(line, path, "known are "+strings.Join(known, ", "), "unknown annotation of tripod")
 	}
 }
