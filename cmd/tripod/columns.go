@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func podTable(pods []*corev1.Pod, namespaces, wide bool, now time.Time) table {
 		t.header = append([]string{"NAMESPACE"}, t.header...)
 	}
 	if wide {
-		t.header = append(t.header, "IP", "IMAGES", "UID")
+		t.header = append(t.header, "IP", "PORTS", "IMAGES", "UID")
 	}
 	for _, pod := range pods {
 		row := []string{pod.Name, readyColumn(pod), statusColumn(pod), restartsColumn(pod.Status, now), age(pod, now)}
@@ -28,11 +29,28 @@ func podTable(pods []*corev1.Pod, namespaces, wide bool, now time.Time) table {
 			row = append([]string{pod.Namespace}, row...)
 		}
 		if wide {
-			row = append(row, dash(pod.Status.PodIP), imagesColumn(pod), string(pod.UID))
+			row = append(row, dash(pod.Status.PodIP), portsColumn(pod), imagesColumn(pod), string(pod.UID))
 		}
 		t.rows = append(t.rows, row)
 	}
 	return t
+}
+
+// portsColumn are the ports of the host that lead to the Pod, as docker shows them.
+func portsColumn(pod *corev1.Pod) string {
+	var ports []string
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			if p.HostPort != 0 && !pod.Spec.HostNetwork {
+				host := strconv.Itoa(int(p.HostPort))
+				if p.HostIP != "" {
+					host = net.JoinHostPort(p.HostIP, host)
+				}
+				ports = append(ports, fmt.Sprintf("%s->%d/%s", host, p.ContainerPort, strings.ToLower(string(p.Protocol))))
+			}
+		}
+	}
+	return dash(strings.Join(ports, ","))
 }
 
 // containerTable has a row a container, init containers first.

@@ -74,6 +74,9 @@ func TestPodTable(t *testing.T) {
 	}
 	var b strings.Builder
 	pods := []*corev1.Pod{podOfStatus(corev1.PodRunning, nil, list{running, running})}
+	pods[0].Spec.Containers[0].Ports = []corev1.ContainerPort{
+		{HostIP: "::1", HostPort: 8080, ContainerPort: 80, Protocol: corev1.ProtocolUDP}, {ContainerPort: 90, Protocol: corev1.ProtocolTCP},
+	}
 	pods[0].Annotations = map[string]string{"pid.tripod/main": "4711"}
 	if err := podTable(pods, true, true, now).print(&b, true); err != nil {
 		t.Fatal(err)
@@ -81,8 +84,8 @@ func TestPodTable(t *testing.T) {
 	if err := containerTable(pods, false, true, now).print(&b, false); err != nil {
 		t.Fatal(err)
 	}
-	want := `NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE    IP         IMAGES    UID
-shop        web    2/2     Running   0          120m   10.0.0.2   b:1,b:1   u-1
+	want := `NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE    IP         PORTS                IMAGES    UID
+shop        web    2/2     Running   0          120m   10.0.0.2   [::1]:8080->80/udp   b:1,b:1   u-1
 web   main   Running   0   60s      4711   <none>
 web   main   Running   0   60s      4711   <none>
 `

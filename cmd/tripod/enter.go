@@ -55,10 +55,17 @@ image's. What is edited of the container's own files there is edited in the cont
   tripod enter docker://db --tools=host -- strace -p 1`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completePods,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.enter(cmd, args[0], args[1:], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := a.behindPod(cmd, args)
+			if err != nil {
+				return err
+			}
+			return a.enter(cmd, args[0], args[1:], f)
+		},
 	}
 	a.namespaceFlag(cmd, &f.namespace)
 	flags := cmd.Flags()
+	flags.SetInterspersed(a.completing())
 	flags.StringVarP(&f.container, "container", "c", "", "this container")
 	flags.StringVar(&f.tools, "tools", "", "bring tools along: host, or an image's")
 	flags.Lookup("tools").NoOptDefVal = anyTools

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tripod/internal/keeper"
 	"tripod/internal/sandbox"
@@ -43,6 +44,10 @@ once, behind the names of their containers, and the exit code is the highest.`,
 			return a.completePods(cmd, args, word)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := a.behindPod(cmd, args)
+			if err != nil {
+				return err
+			}
 			if len(args) < 2 {
 				return misuse("write it after --: tripod exec "+args[0]+" -- COMMAND", "cannot run a command in Pod %s: no command", args[0])
 			}
@@ -54,7 +59,7 @@ once, behind the names of their containers, and the exit code is the highest.`,
 	}
 	a.namespaceFlag(cmd, &f.namespace)
 	flags := cmd.Flags()
-	flags.SetInterspersed(true)
+	flags.SetInterspersed(a.completing())
 	flags.StringVarP(&f.container, "container", "c", "", "in this container")
 	flags.BoolVarP(&f.stdin, "stdin", "i", false, "pass stdin on")
 	flags.BoolVarP(&f.tty, "tty", "t", false, "give it a terminal")
@@ -67,6 +72,27 @@ once, behind the names of their containers, and the exit code is the highest.`,
 	flags.BoolVar(&f.each, "each", false, "in every running container of the Pod")
 	_ = cmd.RegisterFlagCompletionFunc("container", a.completeContainers)
 	return cmd
+}
+
+// behindPod reads the flags between the Pod and the command. What follows the command's first word is the command's own,
+// as for docker exec, with -- before it or without.
+func (a *app) behindPod(cmd *cobra.Command, args []string) ([]string, error) {
+	flags := cmd.Flags()
+	if flags.ArgsLenAtDash() == 0 { // exec -- POD COMMAND
+		return args, nil
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return nil, cmd.FlagErrorFunc()(cmd, err)
+	}
+	if help, err := flags.GetBool("help"); err == nil && help {
+		return nil, pflag.ErrHelp
+	}
+	return append(args[:1:1], flags.Args()...), a.prepare()
+}
+
+// completing reports whether a shell asks for what a word could be; then flags are looked for everywhere.
+func (a *app) completing() bool {
+	return len(a.args) > 0 && strings.HasPrefix(a.args[0], cobra.ShellCompRequestCmd)
 }
 
 func (a *app) exec(cmd *cobra.Command, word string, args []string, f execFlags) error {

@@ -54,9 +54,9 @@ func newLogs(a *app) *cobra.Command {
 	flags.BoolVar(&f.all, "all-containers", false, "of all containers of the Pod")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what is written")
 	flags.BoolVarP(&f.previous, "previous", "p", false, "of the run before the last restart")
-	flags.BoolVar(&f.timestamps, "timestamps", false, "with the time of each line")
+	flags.BoolVarP(&f.timestamps, "timestamps", "t", false, "with the time of each line")
 	flags.BoolVar(&f.prefix, "prefix", false, "with the name of the Pod and container before each line")
-	flags.StringVar(&f.since, "since", "", "what is younger than this: 5s, 2m, 3h")
+	flags.StringVar(&f.since, "since", "", "what is younger than this: 5s, 2m, 3h, or a time (RFC 3339)")
 	flags.StringVar(&f.sinceTime, "since-time", "", "what is younger than this time (RFC 3339)")
 	flags.StringVar(&f.tail, "tail", "all", "so many of the last lines")
 	_ = cmd.RegisterFlagCompletionFunc("container", a.completeContainers)
@@ -69,10 +69,12 @@ func (f logFlags) options(now time.Time) (sandbox.LogOptions, error) {
 	if f.since != "" && f.sinceTime != "" {
 		return o, misuse("leave out one of them", "cannot use --since with --since-time")
 	}
-	if f.since != "" {
+	if at, err := time.Parse(time.RFC3339Nano, f.since); err == nil { // as docker's --since may be
+		o.Since = at
+	} else if f.since != "" {
 		ago, err := time.ParseDuration(f.since)
 		if err != nil || ago <= 0 {
-			return o, misuse("write 5s, 2m or 3h", "cannot use --since %q: not a time span", f.since)
+			return o, misuse("write 5s, 2m or 3h, or 2026-01-02T15:04:05Z", "cannot use --since %q: not a time span", f.since)
 		}
 		o.Since = now.Add(-ago)
 	}

@@ -54,20 +54,22 @@ const quickGC = 800
 
 func main() {
 	debug.SetGCPercent(quickGC)
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a := &app{args: os.Args[1:], in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	root := newRoot(a)
 	if filepath.Base(os.Args[0]) == "docker" {
 		root = newDocker(a)
 	}
-	os.Exit(a.execute(root, os.Args[1:]))
+	os.Exit(a.execute(root, a.args))
 }
 
 // main runs one command line of tripod and returns the exit code.
-func (a *app) main(args []string) int { return a.execute(newRoot(a), args) }
+func (a *app) main(args []string) int {
+	a.args = args
+	return a.execute(newRoot(a), args)
+}
 
 // execute runs one command line, of tripod or of another name that it has.
 func (a *app) execute(root *cobra.Command, args []string) int {
-	a.args = args
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
@@ -124,8 +126,9 @@ func split(err error) []error {
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "tripod",
-		Short: "Run containers and Pods on this host",
+		Use:     "tripod",
+		Version: version,
+		Short:   "Run containers and Pods on this host",
 		Long: `tripod runs containers and Pods on one Linux host: images, namespaces, cgroups and
 networks, from docker's words (tripod run IMAGE) or from Kubernetes manifests
 (tripod run -f FILE). It needs no daemon.`,

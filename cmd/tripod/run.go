@@ -48,6 +48,7 @@ cannot be executed, 127 that it is not there, 128+N that signal N ended it.`,
 			return a.run(cmd, f, args)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err, hint: dockerHint(err)} })
 	// docker run has -h for the host name.
 	cmd.Flags().Bool("help", false, "help for run")
 	f.bind(cmd.Flags())
@@ -105,7 +106,7 @@ func (a *app) wanted(cmd *cobra.Command, f runFlags, args []string) ([]*corev1.P
 	if len(args) == 0 {
 		return nil, misuse("tripod run IMAGE, or tripod run -f FILE", "there is no image and no manifest to run")
 	}
-	s := surroundings{environ: os.Environ(), files: map[string]string{}, suffix: suffix()}
+	s := surroundings{environ: os.Environ(), files: map[string]string{}, suffix: suffix(), freePort: a.freePort()}
 	var err error
 	if s.dir, err = os.Getwd(); err != nil {
 		return nil, fmt.Errorf("cannot find the working folder: %w", err)

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// volumes resolves -v, --mount and --tmpfs.
+// volumes resolves -v, --mount, --tmpfs and --shm-size.
 func (p *podMaker) volumes() error {
 	for _, word := range p.flags.volume {
 		if err := p.volume(word); err != nil {
@@ -22,7 +22,14 @@ func (p *podMaker) volumes() error {
 			return err
 		}
 	}
-	for _, word := range p.flags.tmpfs {
+	tmpfs := p.flags.tmpfs
+	if size := p.flags.shmSize; size != "" {
+		if _, err := parseBytes(size); err != nil {
+			return misuse("write 64m or 1g", "cannot use --shm-size %q: %w", size, err)
+		}
+		tmpfs = append([]string{"/dev/shm:size=" + size}, tmpfs...)
+	}
+	for _, word := range tmpfs {
 		target, options, _ := strings.Cut(word, ":")
 		source, err := memory(options)
 		if err != nil {

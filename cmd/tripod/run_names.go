@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -66,72 +65,7 @@ func capabilities(words []string) []corev1.Capability {
 	return all
 }
 
-// ports resolves -p: [IP:]HOST:CONTAINER[/PROTOCOL], both sides single or ranges of one length.
-func (p *podMaker) ports() error {
-	for _, word := range p.flags.publish {
-		ports, err := parsePublish(word)
-		if err != nil {
-			return misuse("write [IP:]HOST:CONTAINER[/udp], such as 8080:80", "cannot use -p %q: %w", word, err)
-		}
-		p.container.Ports = append(p.container.Ports, ports...)
-	}
-	return nil
-}
-
-func parsePublish(word string) ([]corev1.ContainerPort, error) {
-	rest, protocol, _ := strings.Cut(word, "/")
-	switch protocol = strings.ToUpper(protocol); protocol {
-	case "":
-		protocol = "TCP"
-	case "TCP", "UDP":
-	default:
-		return nil, fmt.Errorf("no such protocol %q", protocol)
-	}
-	at := strings.LastIndexByte(rest, ':')
-	if at < 0 {
-		return nil, fmt.Errorf("no host port")
-	}
-	container := rest[at+1:]
-	ip, host := "", rest[:at]
-	if at := strings.LastIndexByte(host, ':'); at >= 0 {
-		ip, host = strings.Trim(host[:at], "[]"), host[at+1:]
-		if _, err := netip.ParseAddr(ip); err != nil {
-			return nil, fmt.Errorf("%q is not an IP address", ip)
-		}
-	}
-	from, last, err := portRange(host)
-	if err != nil {
-		return nil, err
-	}
-	to, lastTo, err := portRange(container)
-	if err != nil {
-		return nil, err
-	}
-	if last-from != lastTo-to {
-		return nil, fmt.Errorf("the two ranges are not of one length")
-	}
-	var ports []corev1.ContainerPort
-	for ; from <= last; from, to = from+1, to+1 {
-		ports = append(ports, corev1.ContainerPort{HostIP: ip, HostPort: from, ContainerPort: to, Protocol: corev1.Protocol(protocol)})
-	}
-	return ports, nil
-}
-
-// portRange reads 80 or 8000-8005.
-func portRange(word string) (first, last int32, err error) {
-	low, high, ok := strings.Cut(word, "-")
-	if !ok {
-		high = low
-	}
-	a, err := strconv.ParseUint(low, 10, 16)
-	b, err2 := strconv.ParseUint(high, 10, 16)
-	if err != nil || err2 != nil || a == 0 || b < a {
-		return 0, 0, fmt.Errorf("%q is not a port from 1 to 65535", word)
-	}
-	return int32(a), int32(b), nil
-}
-
-// namespaces resolves --network, --pid, --ipc, --userns, --pids-limit, --sysctl and --hostname.
+// namespaces resolves --network, --pid, --ipc, --userns, --init, --group-add, --pids-limit, --sysctl and --hostname.
 func (p *podMaker) namespaces() error {
 	spec := &p.pod.Spec
 	switch p.flags.network {
@@ -169,8 +103,18 @@ func (p *podMaker) namespaces() error {
 		p.annotate(manifest.AnnotationPids, strconv.FormatInt(p.flags.pids, 10))
 	}
 	spec.Hostname = p.flags.hostname
-	if len(p.flags.sysctl) > 0 {
+	if p.flags.init { // the Pod's own first process reaps in a PID namespace that is the whole Pod's
+		spec.ShareProcessNamespace = yes()
+	}
+	if len(p.flags.sysctl)+len(p.flags.groupAdd) > 0 {
 		spec.SecurityContext = &corev1.PodSecurityContext{}
+	}
+	for _, word := range p.flags.groupAdd {
+		gid, err := strconv.ParseUint(word, 10, 31)
+		if err != nil {
+			return misuse("give its number", "cannot use --group-add %q: not a number", word)
+		}
+		spec.SecurityContext.SupplementalGroups = append(spec.SecurityContext.SupplementalGroups, int64(gid))
 	}
 	for _, word := range p.flags.sysctl {
 		name, value, ok := strings.Cut(word, "=")

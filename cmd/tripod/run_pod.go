@@ -11,6 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tripod/internal/life"
+	"tripod/internal/manifest"
 )
 
 // surroundings are what docker run's words mean something else in: values, so that podOf asks nothing itself.
@@ -19,6 +22,8 @@ type surroundings struct {
 	environ []string          // the caller's variables, for -e NAME
 	files   map[string]string // what --env-file names, read
 	suffix  string            // end of a made-up Pod name
+	// freePort finds a port of the host for a container's port that is to have any.
+	freePort func(corev1.ContainerPort) (int32, error)
 }
 
 // podOf is the Pod that docker run's words ask for: one container, named after its image.
@@ -99,7 +104,7 @@ func (p *podMaker) command(args []string) error {
 	return nil
 }
 
-// policies resolves --pull, --restart and --stop-timeout.
+// policies resolves --pull, --restart, --stop-timeout and --stop-signal.
 func (p *podMaker) policies() error {
 	switch p.flags.pull {
 	case "always":
@@ -111,7 +116,13 @@ func (p *podMaker) policies() error {
 	default:
 		return misuse("use always, missing or never", "cannot use --pull %q: no such policy", p.flags.pull)
 	}
-	switch p.flags.restart {
+	policy, most, limited := strings.Cut(p.flags.restart, ":")
+	if n, err := strconv.ParseUint(most, 10, 31); limited && (policy != "on-failure" || err != nil) {
+		policy = p.flags.restart
+	} else if n > 0 { // docker's on-failure:0 is no limit
+		p.annotate(manifest.AnnotationRestarts, most)
+	}
+	switch policy {
 	case "no", "":
 		p.pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	case "on-failure":
@@ -119,7 +130,7 @@ func (p *podMaker) policies() error {
 	case "always", "unless-stopped":
 		p.pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	default:
-		return misuse("use no, on-failure or always; the pause between restarts grows, their number has no limit",
+		return misuse("use no, on-failure, on-failure:N or always; the pause between restarts grows",
 			"cannot use --restart %q: no such policy", p.flags.restart)
 	}
 	if p.flags.remove && p.pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
@@ -130,6 +141,14 @@ func (p *podMaker) policies() error {
 	}
 	grace := p.flags.stopTimeout
 	p.pod.Spec.TerminationGracePeriodSeconds = &grace
+	if word := p.flags.stopSignal; word != "" {
+		if _, err := life.Signal(word); err != nil {
+			return misuse("use a name such as INT", "cannot use --stop-signal %q: %w", word, err)
+		}
+		signal := corev1.Signal("SIG" + strings.TrimPrefix(strings.ToUpper(word), "SIG"))
+		p.container.Lifecycle = &corev1.Lifecycle{StopSignal: &signal}
+		p.pod.Spec.OS = &corev1.PodOS{Name: corev1.Linux} // Kubernetes asks for it beside a signal
+	}
 	return nil
 }
 
@@ -177,7 +196,10 @@ func (p *podMaker) variables() error {
 	return nil
 }
 
-// resources resolves -m, --memory-reservation and --cpus.
+// maxShares is the kernel's.
+const maxShares = 1 << 18
+
+// resources resolves -m, --memory-reservation, --cpus and --cpu-shares.
 func (p *podMaker) resources() error {
 	limits, requests := corev1.ResourceList{}, corev1.ResourceList{}
 	for _, m := range []struct {
@@ -199,6 +221,12 @@ func (p *podMaker) resources() error {
 			return misuse("write a number of CPUs such as 0.5", "cannot use --cpus %q: not a number of CPUs", p.flags.cpus)
 		}
 		limits[corev1.ResourceCPU] = *resource.NewMilliQuantity(int64(n*1000+0.5), resource.DecimalSI)
+	}
+	if p.flags.cpuShares < 0 || p.flags.cpuShares > maxShares {
+		return misuse("1024 is one CPU", "cannot use --cpu-shares %d: not from 2 to %d", p.flags.cpuShares, maxShares)
+	}
+	if p.flags.cpuShares > 0 { // kubelet gives 1024 shares for one CPU that is asked for
+		requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((p.flags.cpuShares*1000+1023)/1024, resource.DecimalSI)
 	}
 	if len(limits) > 0 {
 		p.container.Resources.Limits = limits

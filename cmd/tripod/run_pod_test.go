@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"tripod/internal/golden"
@@ -17,6 +18,9 @@ var here = surroundings{
 	environ: []string{"HOME=/home/user", "GREETING=hello"},
 	files:   map[string]string{"vars": "# a comment\n\nA=1\nGREETING\nB=two words \r\n"},
 	suffix:  "x7k2p",
+	freePort: func(p corev1.ContainerPort) (int32, error) {
+		return 40000 + p.ContainerPort, nil
+	},
 }
 
 // parse reads docker run's words as the command does.
@@ -46,6 +50,8 @@ func TestPodOf(t *testing.T) {
 		"limits":     "-m 64m --memory-reservation 32m --cpus 0.25 --pids-limit 100 busybox",
 		"volumes":    "-v /srv:/data:ro,rslave -v ./site:/site -v /cache --tmpfs /t:size=1m --mount type=bind,source=/a,target=/b,readonly busybox",
 		"ports":      "-p 8080:80 -p 127.0.0.1:53:53/udp -p [::1]:9000-9001:90-91 nginx",
+		"free-ports": "-p 80 -p 90-91/udp -p 127.0.0.1::443 -p 0:81 nginx",
+		"docker":     "--init --net none --shm-size 64m --stop-signal int --cpu-shares 512 --group-add 50,60 --restart on-failure:3 busybox",
 		"security":   "--user 1000:50 --read-only --cap-drop ALL --cap-add CAP_NET_ADMIN,sys_time --security-opt no-new-privileges --security-opt seccomp=unconfined busybox",
 		"names":      "--user www-data:games --hostname h1 --userns container --network none busybox",
 		"shared":     "--network host --pid host --ipc host --privileged busybox",
@@ -81,8 +87,15 @@ func TestPodOfRefuses(t *testing.T) {
 		"--mount type=npipe,target=/b busybox": `cannot use --mount "type=npipe,target=/b": no such type "npipe"`,
 		"--mount type=bind,target=/b busybox":  `cannot use --mount "type=bind,target=/b": no source`,
 		"--tmpfs /t:size=x busybox":            `cannot use --tmpfs "/t:size=x": size "x": not a size`,
-		"-p 80 busybox":                        `cannot use -p "80": no host port`,
-		"-p 0:80 busybox":                      `cannot use -p "0:80": "0" is not a port from 1 to 65535`,
+		"-p 0 busybox":                         `cannot use -p "0": "0" is not a port from 1 to 65535`,
+		"-p 70000:80 busybox":                  `cannot use -p "70000:80": "70000" is not a port from 1 to 65535`,
+		"-p x busybox":                         `cannot use -p "x": "x" is not a port from 1 to 65535`,
+		"--stop-signal X busybox":              `cannot use --stop-signal "X": signal "X" is not known`,
+		"--shm-size x busybox":                 `cannot use --shm-size "x": not a size`,
+		"--cpu-shares -1 busybox":              `cannot use --cpu-shares -1: not from 2 to 262144`,
+		"--group-add staff busybox":            `cannot use --group-add "staff": not a number`,
+		"--restart always:3 busybox":           `cannot use --restart "always:3": no such policy`,
+		"--restart on-failure:few busybox":     `cannot use --restart "on-failure:few": no such policy`,
 		"-p 80:80/icmp busybox":                `cannot use -p "80:80/icmp": no such protocol "ICMP"`,
 		"-p 1-2:1-3 busybox":                   `cannot use -p "1-2:1-3": the two ranges are not of one length`,
 		"-p host:80:80 busybox":                `cannot use -p "host:80:80": "host" is not an IP address`,
@@ -91,7 +104,6 @@ func TestPodOfRefuses(t *testing.T) {
 		"--cpus nan busybox":                   `cannot use --cpus "nan": not a number of CPUs`,
 		"--user : busybox":                     `cannot use --user ":": not a user and group`,
 		"--pull never-ever busybox":            `cannot use --pull "never-ever": no such policy`,
-		"--restart on-failure:3 busybox":       `cannot use --restart "on-failure:3": no such policy`,
 		"--rm --restart always busybox":        `cannot use --rm with --restart always`,
 		"--network mynet busybox":              `cannot use --network "mynet": no such network`,
 		"--security-opt label=x busybox":       `cannot use --security-opt "label=x": no such option`,
