@@ -44,6 +44,9 @@ func PutFast(path string, v any) error {
 	return write(path, append(data, '\n'), false)
 }
 
+// PutBytes is Put of what is no JSON.
+func PutBytes(path string, data []byte) error { return write(path, data, true) }
+
 func write(path string, data []byte, durable bool) (err error) {
 	dir := filepath.Dir(path)
 	defer func() {
