@@ -24,6 +24,7 @@ const module = "tripod"
 var floors = [][]string{
 	0: {
 		"internal/golden",
+		"contrib/systemd",
 		"internal/dbus",
 		"internal/record",
 		"internal/seccomp",
@@ -40,6 +41,7 @@ var floors = [][]string{
 		"internal/registry",
 		"internal/manifest",
 		"internal/objects",
+		"internal/pki",
 		"internal/owner",
 		"internal/seccomp/profile",
 	},
@@ -69,6 +71,10 @@ var floors = [][]string{
 	},
 	7: {
 		"internal/engine",
+	},
+	8: {
+		"internal/controllers",
+		"internal/static",
 	},
 	9: {
 		"cmd/tripod",
@@ -109,6 +115,7 @@ var only = map[string][]string{
 		"internal/volume",
 		"internal/sandbox",
 		"internal/engine",
+		"internal/static",
 		"cmd/tripod",
 		"cmd/tripod-oci",
 	},
@@ -120,6 +127,8 @@ var only = map[string][]string{
 		"internal/volume",
 		"internal/sandbox",
 		"internal/engine",
+		"internal/controllers",
+		"internal/static",
 		"cmd/tripod",
 	},
 	"go.podman.io/*": {

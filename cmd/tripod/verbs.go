@@ -30,6 +30,8 @@ func verbs(a *app) []*cobra.Command {
 		newPstree(a),
 		newSs(a),
 		newDoctor(a),
+		newKubeconfig(a),
+		newService(a),
 		newVersion(a),
 		newInstallLinks(a),
 		newCompletion(a),

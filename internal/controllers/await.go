@@ -4,12 +4,12 @@ import (
 	"context"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/kubernetes/pkg/apis/core"
 )
 
 // waker is what wakes a loop: the first object of a kind that is work for it. Without a kind it is awake from the start.
@@ -30,7 +30,7 @@ func (c *Controllers) await(ctx context.Context, l loop) bool {
 	if l.waker.kind.Empty() {
 		return ctx.Err() == nil
 	}
-	for {
+	for ctx.Err() == nil {
 		list, _, seen := c.config.Store.WatchFrom(l.waker.kind)
 		found, over := slices.ContainsFunc(list, l.waker.wakes), false
 		for !found && !over {
@@ -48,11 +48,12 @@ func (c *Controllers) await(ctx context.Context, l loop) bool {
 			return true
 		}
 	}
+	return false
 }
 
 // selects is a Service whose Pods somebody must find; one without a selector gets its endpoints by hand.
 func selects(o runtime.Object) bool {
-	service, ok := o.(*corev1.Service)
+	service, ok := o.(*core.Service)
 	return ok && len(service.Spec.Selector) > 0
 }
 
