@@ -46,6 +46,9 @@ var floors = [][]string{
 		"internal/seccomp/profile",
 	},
 	2: {
+		"internal/api/admit",
+		"internal/api/pods",
+		"internal/api/stored",
 		"internal/whois",
 		"internal/share",
 		"internal/plan",
@@ -57,6 +60,7 @@ var floors = [][]string{
 		"internal/lsns",
 	},
 	3: {
+		"internal/api/kinds",
 		"internal/birth",
 	},
 	4: {
@@ -73,6 +77,7 @@ var floors = [][]string{
 		"internal/engine",
 	},
 	8: {
+		"internal/api",
 		"internal/controllers",
 		"internal/static",
 	},
@@ -120,6 +125,7 @@ var only = map[string][]string{
 		"cmd/tripod-oci",
 	},
 	"k8s.io/*": {
+		"internal/api", "internal/api/admit", "internal/api/kinds", "internal/api/pods", "internal/api/stored",
 		"internal/manifest",
 		"internal/objects",
 		"internal/lint",
@@ -177,7 +183,7 @@ const (
 var vague = regexp.MustCompile(`(?i)\b(failed to|unable to|could not|error while)\b`)
 
 // borrowed are packages that speak in the words of the command whose place they take, vague or not.
-var borrowed = []string{"internal/nsenter"}
+var borrowed = []string{"internal/nsenter", "internal/api/admit"}
 
 // unfinished marks what does not belong in a finished text.
 var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX|HA` + `CK)\b`)
