@@ -92,10 +92,12 @@ func exec(g *globals, args []string) (int, error) {
 }
 
 // execute runs the process, and stays with it unless told otherwise.
-func (g *globals) execute(c *container.Container, cfg container.ExecConfig, o *execOptions) (int, error) {
+func (g *globals) execute(c *container.Container, cfg container.ExecConfig, o *execOptions) (_ int, err error) {
 	var signals *forwarder
 	if !o.detach {
-		signals = catch()
+		if signals, err = catch(); err != nil {
+			return 0, err
+		}
 		ownSize(cfg.Process)
 	}
 	p, err := c.Exec(cfg)
@@ -119,9 +121,7 @@ func (g *globals) execute(c *container.Container, cfg container.ExecConfig, o *e
 	if o.detach {
 		return 0, nil
 	}
-	signals.forward(p, tty)
-	exit, err := p.Wait()
-	signals.stop()
+	exit, err := signals.attend(p, tty)
 	tty.end()
 	return exit.Code, err
 }

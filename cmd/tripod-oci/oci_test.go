@@ -334,25 +334,41 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// TestSignalsAreForwarded: also those that a fault of the runtime's own would be, and those of real time, from the first moment on;
+// and to an exec.
 func TestSignalsAreForwarded(t *testing.T) {
-	g := newGround(t, nil)
-	cmd := g.command("run", "-b", g.dir, g.id)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 5 {
-		t.Errorf("exit code %d, want the 5 of the container's trap", code)
+	const script = "trap 'exit 5' TERM SEGV 64; echo up; while :; do sleep 0.05; done"
+	g := newGround(t, nil, "sh", "-c", script)
+	for _, c := range []struct {
+		sig  unix.Signal
+		args []string
+	}{
+		{unix.SIGTERM, []string{"run", "-b", g.dir, g.id}},
+		{unix.SIGSEGV, []string{"run", "-b", g.dir, g.id}},
+		{64, []string{"run", "-b", g.dir, g.id}},
+		{unix.SIGSEGV, []string{"exec", g.id, "sh", "-c", script}},
+	} {
+		if c.args[0] == "exec" {
+			g.must("run", "-d", "-b", g.dir, g.id)
+		}
+		cmd := g.command(c.args...)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(c.sig); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 5 {
+			t.Errorf("%s, %s: exit code %d, want the 5 of the container's trap", c.args[0], unix.SignalName(c.sig), code)
+		}
 	}
 }
 

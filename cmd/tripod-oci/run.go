@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +63,9 @@ func run(g *globals, args []string) (_ int, err error) {
 	}
 	var signals *forwarder
 	if !detach {
-		signals = catch()
+		if signals, err = catch(); err != nil {
+			return 0, errors.Join(err, d.Remove())
+		}
 		ownSize(b.spec.Process)
 	}
 	c, err := d.Run(cfg, b.config)
@@ -90,9 +90,7 @@ func run(g *globals, args []string) (_ int, err error) {
 		g.debug("container %s runs, its first process is %d", id, c.Pid)
 		return 0, nil
 	}
-	signals.forward(&c.Process, tty)
-	exit, err := c.Wait()
-	signals.stop()
+	exit, err := signals.attend(&c.Process, tty)
 	tty.end()
 	if keep {
 		return exit.Code, err
@@ -117,55 +115,4 @@ func finish(d *container.Dir, c *container.Container) error {
 		return err
 	}
 	return errors.Join(c.Delete(), d.Remove())
-}
-
-// forwarder passes this process's signals on to a process of a container.
-type forwarder struct {
-	signals chan os.Signal
-	done    chan struct{}
-}
-
-// usual are the signals that people and supervisors send to a program.
-var usual = [...]os.Signal{
-	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTERM, unix.SIGCONT, unix.SIGWINCH,
-}
-
-// lateSignals is when the others are caught too. Go takes three changes of thread for each of the 65, together as long as
-// half of a short container's life.
-const lateSignals = 100 * time.Millisecond
-
-// catch holds signals from now on, so that none is lost while the process is being made.
-func catch() *forwarder {
-	f := &forwarder{signals: make(chan os.Signal, 64), done: make(chan struct{})}
-	signal.Notify(f.signals, usual[:]...)
-	return f
-}
-
-// forward passes signals on, what was held first. A change of size of our terminal is one of the process's.
-func (f *forwarder) forward(p *container.Process, tty *session) {
-	go func() {
-		late := time.NewTimer(lateSignals)
-		defer late.Stop()
-		for {
-			select {
-			case <-late.C:
-				signal.Notify(f.signals)
-			case s := <-f.signals:
-				switch sig := s.(unix.Signal); sig {
-				case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // of our own, of Go's scheduler, of our own
-				case unix.SIGWINCH:
-					tty.resize()
-				default:
-					_ = p.Signal(sig)
-				}
-			case <-f.done:
-				return
-			}
-		}
-	}()
-}
-
-func (f *forwarder) stop() {
-	signal.Stop(f.signals)
-	close(f.done)
 }
