@@ -25,6 +25,7 @@ var floors = [][]string{
 	0: {
 		"internal/golden",
 		"contrib/systemd",
+		"internal/quickjson",
 		"internal/dbus",
 		"internal/record",
 		"internal/seccomp",

@@ -123,7 +123,10 @@ func publish(f *os.File, named bool, path string) error {
 
 // Get reads the record at path into v. A record that does not exist is an error that errors.Is fs.ErrNotExist; one that
 // is larger than MaxSize, or is no JSON of v's shape, is an error that names path.
-func Get(path string, v any) error {
+func Get(path string, v any) error { return GetWith(json.Unmarshal, path, v) }
+
+// GetWith is Get with a reader of JSON that is not encoding/json's.
+func GetWith(unmarshal func([]byte, any) error, path string, v any) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("cannot read record %s: %w", path, err)
@@ -136,7 +139,7 @@ func Get(path string, v any) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("cannot read record %s: larger than %d bytes", path, MaxSize)
 	}
-	if err := json.Unmarshal(data, v); err != nil {
+	if err := unmarshal(data, v); err != nil {
 		return fmt.Errorf("cannot read record %s: %w", path, err)
 	}
 	return nil
@@ -146,17 +149,25 @@ func Get(path string, v any) error {
 type Lock struct{ f *os.File }
 
 // Acquire waits until it holds the lock file at path, which it makes when it is missing.
-func Acquire(path string) (*Lock, error) { return lock(path, unix.LOCK_EX) }
+func Acquire(path string) (*Lock, error) { return lock(path, fresh, unix.LOCK_EX) }
 
 // Share waits until it holds the lock file at path together with other sharers, while nobody holds it by Acquire.
-func Share(path string) (*Lock, error) { return lock(path, unix.LOCK_SH) }
+func Share(path string) (*Lock, error) { return lock(path, fresh, unix.LOCK_SH) }
 
 // Try takes the lock file at path, or fails at once with an error that errors.Is ErrLocked.
-func Try(path string) (*Lock, error) { return lock(path, unix.LOCK_EX|unix.LOCK_NB) }
+func Try(path string) (*Lock, error) { return lock(path, fresh, unix.LOCK_EX|unix.LOCK_NB) }
 
-func lock(path string, how int) (*Lock, error) {
+// TryDir is Try of a directory, which is its own lock and must be there.
+func TryDir(path string) (*Lock, error) {
+	return lock(path, os.O_RDONLY|unix.O_DIRECTORY, unix.LOCK_EX|unix.LOCK_NB)
+}
+
+// fresh opens a lock file, and makes it when it is missing.
+const fresh = os.O_RDWR | os.O_CREATE
+
+func lock(path string, open, how int) (*Lock, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		f, err := os.OpenFile(path, open|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}

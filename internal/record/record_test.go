@@ -96,6 +96,39 @@ func TestTry(t *testing.T) {
 	}
 }
 
+func TestTryDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	if _, err := TryDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("TryDir of nothing: %v, want fs.ErrNotExist", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held, err := TryDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TryDir(dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("TryDir of a held lock: %v, want ErrLocked", err)
+	}
+	// Whoever waited for a directory that is removed meanwhile must not hold what nobody else can meet.
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TryDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("TryDir of a removed directory: %v, want fs.ErrNotExist", err)
+	}
+	if err := held.Release(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Symlink(t.TempDir(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TryDir(dir); err == nil {
+		t.Error("TryDir followed a symbolic link")
+	}
+}
+
 // TestLockExcludes has many takers who each remove the file when they are done: none may hold a lock of a removed file.
 func TestLockExcludes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
