@@ -78,7 +78,7 @@ func exec(g *globals, args []string) (int, error) {
 	case status == specs.StateStopped || status == specs.StateCreating || c.PidFD == nil:
 		return 0, wrongState("exec in", d.ID, status)
 	}
-	spec, err := c.Config()
+	spec, err := c.Brief()
 	if err != nil {
 		return 0, err
 	}

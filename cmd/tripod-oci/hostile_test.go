@@ -48,7 +48,7 @@ func TestTruncatedState(t *testing.T) {
 			g.must("run", "-d", "-b", g.dir, g.id)
 		}
 	}
-	for _, name := range []string{"state.json", "config.json", "lock"} {
+	for _, name := range []string{"state.json", "config.json"} {
 		if err := os.Remove(filepath.Join(g.root(), g.id, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"tripod/internal/birth"
 	"tripod/internal/cgroup"
 	"tripod/internal/plan"
+	"tripod/internal/seccomp"
 )
 
 // Config is what a container is created from.
@@ -63,11 +64,12 @@ type Container struct {
 	Group  *cgroup.Group // nil without a cgroup of its own
 	Warn   func(error)   // told what is to be logged and ends nothing; or nil
 
-	spec  *specs.Spec
-	host  Host
-	child *birth.Child
-	latch *birth.Latch // where child will wait
-	dir   *Dir         // of a loaded container
+	spec   *specs.Spec
+	filter *seccomp.Filter // what spec.Linux.Seccomp was compiled to, if that is known and asks no supervisor
+	host   Host
+	child  *birth.Child
+	latch  *birth.Latch // where child will wait
+	dir    *Dir         // of a loaded container
 
 	hooked  bool // hooks were begun: those of the end are due
 	deleted bool
@@ -144,6 +146,9 @@ func create(cfg Config, gated bool) (_ *Container, err error) {
 		return nil, err
 	}
 	p.Trace = cfg.Trace
+	if f := p.Filter; f != nil && !f.Notify {
+		c.filter = f
+	}
 	c.warn(p.Warnings)
 	if c.child, err = birth.StartLatched(p, given.fds, cfg.latch); err != nil {
 		return nil, err
@@ -299,7 +304,7 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	if c.spec.Linux != nil {
 		in.Personality = c.spec.Linux.Personality
 		if !cfg.Unconfined {
-			in.Seccomp = c.spec.Linux.Seccomp
+			in.Seccomp, in.Filter = c.spec.Linux.Seccomp, c.filter
 		}
 	}
 	p, err := plan.CompileExec(in)

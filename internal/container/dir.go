@@ -13,13 +13,13 @@ import (
 
 	"tripod/internal/birth"
 	"tripod/internal/ns"
+	"tripod/internal/quickjson"
 	"tripod/internal/record"
 )
 
 // Dir is the state directory of a container whose commands are processes of their own, ROOT/ID, mode 0700. That it is
-// there is what makes the ID taken. It holds
+// there is what makes the ID taken, and it is itself the lock that the command holds which changes the container. It holds
 //
-//	lock         held by the command that changes the container
 //	state.json   the Record
 //	config.json  the spec as it was when the container was created
 //	latch, told  where the first process waits until it is started (birth.Latch)
@@ -30,7 +30,6 @@ type Dir struct {
 }
 
 const (
-	lockFile   = "lock"
 	stateFile  = "state.json"
 	configFile = "config.json"
 )
@@ -56,6 +55,7 @@ type Record struct {
 	Systemd     bool              `json:"systemd,omitempty"` // which made the cgroup
 	Freezer     string            `json:"freezer,omitempty"` // the file that holds 1 while it is paused
 	Hooks       bool              `json:"hooks,omitempty"`   // it has hooks, those of the end among them
+	Filter      []byte            `json:"filter,omitempty"`  // what its seccomp profile was compiled to, for exec
 }
 
 // Claim makes a container's state directory and holds its lock. Of two that claim one ID, one fails.
@@ -119,7 +119,7 @@ const lockTime = 10 * time.Second
 // Lock holds the container against other commands that change it, until Unlock or the end of this process.
 func (d *Dir) Lock() error {
 	for end := time.Now().Add(lockTime); ; time.Sleep(10 * time.Millisecond) {
-		l, err := record.Try(filepath.Join(d.path, lockFile))
+		l, err := record.TryDir(d.path)
 		switch {
 		case err == nil:
 			d.lock = l
@@ -142,7 +142,7 @@ func (d *Dir) busy() bool {
 	if d.lock != nil {
 		return false
 	}
-	l, err := record.Try(filepath.Join(d.path, lockFile))
+	l, err := record.TryDir(d.path)
 	_ = l.Release()
 	return errors.Is(err, record.ErrLocked)
 }
@@ -150,7 +150,7 @@ func (d *Dir) busy() bool {
 // Record reads what is kept of the container. errors.Is(err, ErrUnfinished) when that is not there yet.
 func (d *Dir) Record() (Record, error) {
 	var r Record
-	err := record.Get(filepath.Join(d.path, stateFile), &r)
+	err := record.GetWith(quickjson.Unmarshal, filepath.Join(d.path, stateFile), &r)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return r, fmt.Errorf("cannot use container %s: %w; remove it with: delete -f %s", d.ID, ErrUnfinished, d.ID)
@@ -231,8 +231,8 @@ func (r *Record) paused() bool {
 
 // Remove removes the state directory: the ID is free then.
 func (d *Dir) Remove() error {
-	// Most hold these three files and nothing else, which a walk takes four times the calls for.
-	for _, name := range []string{configFile, stateFile, lockFile} {
+	// Most hold these two files and nothing else, which a walk takes four times the calls for.
+	for _, name := range []string{configFile, stateFile} {
 		_ = unix.Unlink(filepath.Join(d.path, name))
 	}
 	if unix.Rmdir(d.path) == nil {

@@ -16,6 +16,8 @@ import (
 	"tripod/internal/birth"
 	"tripod/internal/cgroup"
 	"tripod/internal/ns"
+	"tripod/internal/quickjson"
+	"tripod/internal/seccomp"
 )
 
 // Create makes the container and leaves its first process at a latch, where it waits for Start of whatever process. Config
@@ -103,6 +105,9 @@ func (d *Dir) born(c *Container, r *Record) error {
 	} else {
 		r.Cgroup = "" // without rights on the host there may be none
 	}
+	if c.filter != nil {
+		r.Filter = c.filter.Bytes()
+	}
 	if err := d.put(r); err != nil {
 		_ = c.Kill()
 		if c.child == nil {
@@ -124,7 +129,7 @@ func (c *Container) Leave() error {
 
 // Load is the container as another process made it. PidFD is nil when its first process has ended.
 func (d *Dir) Load(r *Record, host Host) (*Container, error) {
-	c := &Container{ID: d.ID, Bundle: r.Bundle, host: host, dir: d, hooked: r.Hooks}
+	c := &Container{ID: d.ID, Bundle: r.Bundle, host: host, dir: d, hooked: r.Hooks, filter: seccomp.Parse(r.Filter)}
 	c.Pid = r.Pid
 	if r.Systemd {
 		var err error
@@ -164,6 +169,29 @@ func (c *Container) Config() (*specs.Spec, error) {
 	return spec, nil
 }
 
+// Brief reads what Exec needs of the configuration. That is little when the compiled seccomp filter was kept: the profile
+// is four fifths of most configurations.
+func (c *Container) Brief() (*specs.Spec, error) {
+	if c.filter == nil {
+		return c.Config()
+	}
+	text, err := os.ReadFile(filepath.Join(c.dir.path, configFile))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration of container %s: %w", c.ID, err)
+	}
+	var brief struct {
+		Process *specs.Process `json:"process"`
+		Linux   struct {
+			Personality *specs.LinuxPersonality `json:"personality"`
+		} `json:"linux"`
+	}
+	if err := quickjson.Unmarshal(text, &brief); err != nil {
+		return nil, fmt.Errorf("cannot read the configuration of container %s: %w", c.ID, misfit(err))
+	}
+	c.spec = &specs.Spec{Process: brief.Process, Linux: &specs.Linux{Personality: brief.Linux.Personality}}
+	return c.spec, nil
+}
+
 // MaxConfig bounds a config.json, in bytes.
 const MaxConfig = 16 << 20
 
@@ -177,7 +205,7 @@ func ReadSpec(from io.Reader) (*specs.Spec, []byte, error) {
 		return nil, nil, fmt.Errorf("larger than %d bytes", MaxConfig)
 	}
 	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
+	if err := quickjson.Unmarshal(data, &spec); err != nil {
 		return nil, nil, misfit(err)
 	}
 	if !supported(spec.Version) {
@@ -208,8 +236,11 @@ func (c *Container) lift() error {
 	if !birth.Latched(c.dir.path) {
 		return ErrStarted
 	}
-	if _, err := c.Config(); err != nil {
-		return err
+	if c.hooked {
+		// Else nothing of it is needed: the process that waits has all of it.
+		if _, err := c.Config(); err != nil {
+			return err
+		}
 	}
 	err := c.startHooks()
 	if err == nil {

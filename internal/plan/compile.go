@@ -133,7 +133,11 @@ func compile(spec *specs.Spec, in Input) (*Plan, error) {
 	if err := p.process(spec.Process, t); err != nil {
 		return nil, err
 	}
-	return p.plan(clone, in.Facts)
+	done, err := p.plan(clone, in.Facts)
+	if err == nil {
+		done.Filter = filter
+	}
+	return done, err
 }
 
 // check says what makes no sense, or what this host cannot have, before anything is opened.

@@ -6,6 +6,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"tripod/internal/seccomp"
 )
 
 // ExecInput is what the Plan of a further process in a running container is compiled from.
@@ -13,6 +15,8 @@ type ExecInput struct {
 	Process *specs.Process
 	Path    string // of the program, instead of what Process.Args[0] names; or ""
 	Seccomp *specs.LinuxSeccomp
+	// Filter is what Seccomp is compiled to, where that is known.
+	Filter *seccomp.Filter
 	// Personality is the container's.
 	Personality *specs.LinuxPersonality
 	// Namespaces is the CLONE_NEW* flags of those that the container's init does not share with the caller. They are
@@ -37,9 +41,12 @@ func CompileExec(in ExecInput) (*Plan, error) {
 		// Its process is a child of the one that the host's rights are left to.
 		return nil, fmt.Errorf("process.scheduler: %s with flags %v does not outlive the fork into the container's PID namespace", s.Policy, s.Flags)
 	}
-	filter, err := compileFilter(in.Seccomp)
-	if err != nil {
-		return nil, err
+	filter := in.Filter
+	if filter == nil {
+		var err error
+		if filter, err = compileFilter(in.Seccomp); err != nil {
+			return nil, err
+		}
 	}
 	p := &program{unprivileged: in.Unprivileged}
 	if err := p.enterCgroup(in.Facts, proc); err != nil {

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"tripod/internal/seccomp"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +48,8 @@ type Plan struct {
 	Inherit bool
 	// Warnings are what the spec asks for and cannot have, where the runtime specification wants no error for that.
 	Warnings []string
+	// Filter is the seccomp filter that the steps load, or nil. A further process of the container is to have it too.
+	Filter *seccomp.Filter
 	// Trace, if any, is told after the birth of each step that was made, in order.
 	Trace func(Spent)
 }

@@ -185,14 +185,8 @@ func compileFilter(profile *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 // one that it answers; write(2), by which the child tells of it, never is.
 func (p *program) filter(t tail) {
 	p.origin = "linux.seccomp"
-	b := make([]byte, 8*len(t.filter.Program))
-	for i, in := range t.filter.Program {
-		binary.NativeEndian.PutUint16(b[8*i:], in.Code)
-		b[8*i+2], b[8*i+3] = in.Jt, in.Jf
-		binary.NativeEndian.PutUint32(b[8*i+4:], in.K)
-	}
 	s := p.add(fmt.Sprintf("load seccomp filter of %d instructions", len(t.filter.Program)), Seccomp,
-		Int(unix.SECCOMP_SET_MODE_FILTER), Int(t.filter.Flags), Arg{Kind: FilterArg, S: string(b)}).
+		Int(unix.SECCOMP_SET_MODE_FILTER), Int(t.filter.Flags), Arg{Kind: FilterArg, S: string(t.filter.Instructions())}).
 		sh("# a seccomp filter, which no shell can load")
 	if t.filter.Notify {
 		s.save(rListener)

@@ -30,7 +30,10 @@ const (
 	argsOffset   = 16 // six words of 64 bits, little-endian on all architectures here
 )
 
-type builder struct{ nodes map[node]*node }
+type builder struct {
+	nodes   map[node]*node
+	returns []*node // those of nodes that are verdicts: few, and asked for by every call
+}
 
 func (b *builder) node(n node) *node {
 	if have, ok := b.nodes[n]; ok {
@@ -41,7 +44,16 @@ func (b *builder) node(n node) *node {
 	return &kept
 }
 
-func (b *builder) verdict(v verdict) *node { return b.node(node{code: returnK, k: uint32(v)}) }
+func (b *builder) verdict(v verdict) *node {
+	for _, n := range b.returns {
+		if n.k == uint32(v) {
+			return n
+		}
+	}
+	n := b.node(node{code: returnK, k: uint32(v)})
+	b.returns = append(b.returns, n)
+	return n
+}
 
 func (b *builder) load(offset uint32, next *node) *node {
 	return b.node(node{code: load, k: offset, yes: next})
@@ -320,7 +332,7 @@ func (b *builder) half(offset, mask, value uint32, yes, no *node) *node {
 // assemble lays a decision out as a program. It goes from the end, since jumps go forward only; a conditional jump
 // reaches 255 instructions, beyond which a return is repeated and anything else gets a long jump on the way.
 func assemble(root *node) []Instruction {
-	a := assembler{at: make(map[*node]int)}
+	a := assembler{at: make(map[*node]int, 1024)}
 	a.place(root)
 	slices.Reverse(a.out)
 	return a.out

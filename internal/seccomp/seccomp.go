@@ -20,6 +20,7 @@
 package seccomp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -43,6 +44,40 @@ type Filter struct {
 	Program []Instruction
 	Flags   uint32 // of seccomp(SECCOMP_SET_MODE_FILTER); with Notify, SECCOMP_FILTER_FLAG_NEW_LISTENER is among them
 	Notify  bool   // calls go to a supervisor: seccomp(2) returns the listener, which goes to the profile's listenerPath
+}
+
+// Bytes is the filter as Parse reads it: flags, how many instructions, and these as the kernel has them.
+func (f *Filter) Bytes() []byte {
+	b := make([]byte, 0, 8+8*len(f.Program))
+	b = binary.NativeEndian.AppendUint32(b, f.Flags)
+	b = binary.NativeEndian.AppendUint32(b, uint32(len(f.Program)))
+	return append(b, f.Instructions()...)
+}
+
+// Instructions are those of the program as the kernel has them.
+func (f *Filter) Instructions() []byte {
+	b := make([]byte, 0, 8*len(f.Program))
+	for _, in := range f.Program {
+		b = binary.NativeEndian.AppendUint16(b, in.Code)
+		b = append(b, in.Jt, in.Jf)
+		b = binary.NativeEndian.AppendUint32(b, in.K)
+	}
+	return b
+}
+
+// Parse reads a filter that Bytes made, which asks no supervisor. It returns nil for anything that is not whole.
+func Parse(b []byte) *Filter {
+	if len(b) < 16 || len(b)%8 != 0 || binary.NativeEndian.Uint32(b[4:]) != uint32(len(b)/8-1) || len(b)/8-1 > MaxInstructions {
+		return nil
+	}
+	f := &Filter{Flags: binary.NativeEndian.Uint32(b), Program: make([]Instruction, 0, len(b)/8-1)}
+	if f.Flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+		return nil
+	}
+	for b = b[8:]; len(b) > 0; b = b[8:] {
+		f.Program = append(f.Program, Instruction{Code: binary.NativeEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.NativeEndian.Uint32(b[4:])})
+	}
+	return f
 }
 
 // Compile compiles a profile for the architecture this program runs on and those of the profile that its kernel can
@@ -71,7 +106,7 @@ func build(p *specs.LinuxSeccomp, goarch string) (*Filter, error) {
 	if f.Flags, err = flags(p.Flags, f.Notify); err != nil {
 		return nil, err
 	}
-	b := builder{nodes: make(map[node]*node)}
+	b := builder{nodes: make(map[node]*node, 1024)}
 	f.Program = assemble(b.program(pol, arches))
 	if len(f.Program) > MaxInstructions {
 		return nil, fmt.Errorf("%w: %d instructions, of %d", ErrTooLong, len(f.Program), MaxInstructions)
