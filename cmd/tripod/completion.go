@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os/exec"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
@@ -37,7 +40,14 @@ func newMan(*app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			return doc.GenManTree(root, &doc.GenManHeader{Title: "TRIPOD", Section: "1", Source: "tripod " + version, Manual: "Tripod"}, args[0])
+			if err := doc.GenManTree(root, &doc.GenManHeader{Title: "TRIPOD", Section: "1", Source: "tripod " + version, Manual: "Tripod"}, args[0]); err != nil {
+				return err
+			}
+			// The pages of the verbs over the API tell more, and of verbs below them.
+			if out, err := exec.Command(beside("tripod-api"), "man", args[0]).CombinedOutput(); err != nil {
+				return fmt.Errorf("cannot write the pages of tripod-api: %w: %s", err, out)
+			}
+			return nil
 		},
 	}
 }

@@ -18,7 +18,7 @@ tripod lsns --help has all options and columns.`,
   tripod lsns web
   tripod lsns -o +POD,HOLDER,IP -Q 'NPROCS == 0'`,
 		DisableFlagParsing: true,
-		RunE:               a.become,
+		RunE:               a.becomeOCI,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			return lsns.Complete(args, word), cobra.ShellCompDirectiveNoFileComp
 		},

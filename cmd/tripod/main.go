@@ -71,7 +71,11 @@ func (a *app) main(args []string) int {
 // execute runs one command line, of tripod or of another name that it has.
 func (a *app) execute(root *cobra.Command, args []string) int {
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(context.Background())
+	run := root.ExecuteContextC
+	if cmd, words, err := root.Find(args); err == nil && handsOver(cmd.Name(), words) {
+		run = func(context.Context) (*cobra.Command, error) { return cmd, a.becomeAPI(cmd, words) }
+	}
+	cmd, err := run(context.Background())
 	if err == nil {
 		return 0
 	}
@@ -131,7 +135,8 @@ func newRoot(a *app) *cobra.Command {
 		Short:   "Run containers and Pods on this host",
 		Long: `tripod runs containers and Pods on one Linux host: images, namespaces, cgroups and
 networks, from docker's words (tripod run IMAGE) or from Kubernetes manifests
-(tripod run -f FILE). It needs no daemon.`,
+(tripod run -f FILE). That needs no daemon. apply, get and kubectl's other verbs speak to
+tripodd, which is Kubernetes' API and controllers on this host and is started when it is needed.`,
 		Example: `  tripod run -it --rm busybox
   tripod run -f pod.yaml
   tripod ps

@@ -20,13 +20,18 @@ unit://NAME.service, ip://ADDRESS. tripod nsenter --help has all options.`,
   tripod nsenter -t 4711 -n ip addr
   tripod nsenter --explain -n docker://db ss -ltn`,
 		DisableFlagParsing: true,
-		RunE:               a.become,
+		RunE:               a.becomeOCI,
 	}
 }
 
-// become executes tripod-oci, which is the command of this name too, in the place of this program. The words behind the
-// name are that command's; those before it are ours, which tripod-oci is told by the environment.
-func (a *app) become(cmd *cobra.Command, args []string) error {
+// becomeOCI executes tripod-oci, which is the command of this name too.
+func (a *app) becomeOCI(cmd *cobra.Command, args []string) error {
+	return a.become("tripod-oci", cmd, args, cmd.Name())
+}
+
+// become executes another program of ours in the place of this one. Its words are front and those behind the command's
+// name; the words before that are ours, and the program is told of them by the environment.
+func (a *app) become(name string, cmd *cobra.Command, args []string, front ...string) error {
 	before := max(0, slices.Index(a.args, cmd.Name()))
 	if err := cmd.Root().PersistentFlags().Parse(args[:before]); err != nil {
 		return err
@@ -39,7 +44,7 @@ func (a *app) become(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	program := beside("tripod-oci")
-	err := unix.Exec(program, append([]string{cmd.Name()}, args[before:]...), os.Environ())
+	program := beside(name)
+	err := unix.Exec(program, append(front, args[before:]...), os.Environ())
 	return fmt.Errorf("cannot run %s: %w", program, err)
 }

@@ -4,7 +4,7 @@ import "github.com/spf13/cobra"
 
 // verbs are all commands of tripod, in the order of the help text.
 func verbs(a *app) []*cobra.Command {
-	return []*cobra.Command{
+	own := []*cobra.Command{
 		newRun(a),
 		newPs(a),
 		newExec(a),
@@ -38,4 +38,5 @@ func verbs(a *app) []*cobra.Command {
 		newMan(a),
 		newSettle(a),
 	}
+	return append(own, newAPIVerbs(a)...)
 }

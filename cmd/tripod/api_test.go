@@ -1,0 +1,61 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+func TestHandsOver(t *testing.T) {
+	for line, want := range map[string]bool{
+		"logs web":                                    false,
+		"logs -f web -c nginx":                        false,
+		"logs deploy/web":                             true,
+		"logs -f --tail 3 deployments.apps/web":       true,
+		"logs -l app=web":                             true,
+		"logs --selector=app=web":                     true,
+		"exec -it web -c nginx -- bash":               false,
+		"exec web -- ls deploy/web":                   false,
+		"exec -it deploy/web -c nginx -- bash":        true,
+		"exec Pod/web -- true":                        true,
+		"exec web /bin/sh":                            false,
+		"exec web bin/sh":                             false,
+		"attach sts/db":                               true,
+		"attach web":                                  false,
+		"wait web":                                    false,
+		"wait --for ready --timeout 30s web":          false,
+		"wait --for=condition=Ready web":              false,
+		"wait --for=delete web":                       false,
+		"wait --for=delete pod/web":                   true,
+		"wait --for=condition=Ready pod -l app=web":   true,
+		"wait --for=condition=Available deploy/web":   true,
+		"wait --for=jsonpath={.status.phase}=Running": true,
+		"wait --for jsonpath={.a}=b certificates/x":   true,
+		"wait --for rain web":                         false,
+		"stop deploy/web":                             false,
+		"run deploy/web":                              false,
+	} {
+		words := strings.Fields(line)
+		if got := handsOver(words[0], words[1:]); got != want {
+			t.Errorf("tripod %s: handed over %v, want %v", line, got, want)
+		}
+	}
+}
+
+func TestCompletions(t *testing.T) {
+	for out, want := range map[string]struct {
+		words     []string
+		directive cobra.ShellCompDirective
+	}{
+		"pods\nnodes\n:4\n": {[]string{"pods", "nodes"}, cobra.ShellCompDirectiveNoFileComp},
+		":0\n":              {nil, cobra.ShellCompDirectiveDefault},
+		"":                  {nil, cobra.ShellCompDirectiveError},
+		"pods\n":            {nil, cobra.ShellCompDirectiveError},
+	} {
+		if words, directive := completions([]byte(out)); !slices.Equal(words, want.words) || directive != want.directive {
+			t.Errorf("%q: got %q, %d, want %q, %d", out, words, directive, want.words, want.directive)
+		}
+	}
+}
