@@ -25,7 +25,8 @@ const host = "http://localhost"
 type client struct {
 	root, runRoot, socket string
 	namespace, timeout    string
-	quiet                 bool // a shell asks for completions: nothing is started
+	daemon                string // the program that is started when nobody listens
+	quiet                 bool   // a shell asks for completions: nothing is started
 	say                   io.Writer
 
 	reached    bool

@@ -96,17 +96,15 @@ func (c *client) start(path string) error {
 
 // command is a tripodd with our folders, in a session of its own, so that neither our terminal nor its end reaches it.
 func (c *client) command(log *os.File) (*exec.Cmd, error) {
-	self, err := os.Executable()
+	root, err := filepath.Abs(c.root)
 	if err != nil {
 		return nil, err
 	}
-	roots := []string{"--root", c.root, "--run-root", c.runRoot}
-	for i := 1; i < len(roots); i += 2 {
-		if roots[i], err = filepath.Abs(roots[i]); err != nil {
-			return nil, err
-		}
+	runRoot, err := filepath.Abs(c.runRoot)
+	if err != nil {
+		return nil, err
 	}
-	daemon := exec.Command(filepath.Join(filepath.Dir(self), "tripodd"), roots...)
+	daemon := exec.Command(c.daemon, "--root", root, "--run-root", runRoot)
 	daemon.Dir, daemon.Stdout, daemon.Stderr = "/", log, log
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return daemon, nil
@@ -141,12 +139,20 @@ func (c *client) ready(ended <-chan error) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("it ended: %v", err)
+			return fmt.Errorf("it ended at once (%v)", exitOf(err))
 		case <-ctx.Done():
 			return fmt.Errorf("it is not ready after %s", readyTimeout)
 		case <-time.After(readyPause):
 		}
 	}
+}
+
+// exitOf tells how a process ended.
+func exitOf(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
 }
 
 // tail is what tripodd wrote last since an offset of its log.

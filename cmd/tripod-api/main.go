@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -25,7 +26,7 @@ func main() {
 }
 
 func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
-	c := &client{say: streams.ErrOut}
+	c := &client{daemon: beside("tripodd"), say: streams.ErrOut}
 	root := &cobra.Command{
 		Use:               "tripod",
 		Short:             "Speak to the API of this host",
@@ -83,4 +84,13 @@ func env(name, otherwise string) string {
 		return v
 	}
 	return otherwise
+}
+
+// beside is the path of a program of ours: it lies beside this one.
+func beside(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(self), name)
 }
