@@ -12,7 +12,7 @@ PREFIX   ?= /usr/local
 DESTDIR  ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-BINARIES := tripod tripod-oci
+BINARIES := tripod tripod-oci tripod-api
 TOOLS    := bin/tools
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
@@ -38,7 +38,7 @@ first-light: ## build, run the example Pod on this host's own files, show what i
 build: ## the binaries, into bin/
 	@mkdir -p bin
 	@for b in $(BINARIES); do \
-		if [ -d "cmd/$$b" ]; then $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o "bin/$$b" "./cmd/$$b"; fi; \
+		if [ -d "cmd/$$b" ]; then $(GO) build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o "bin/$$b" "./cmd/$$b"; fi; \
 	done
 
 install: build ## the binaries, man pages and completions, below $(PREFIX)

@@ -84,6 +84,7 @@ var floors = [][]string{
 	},
 	9: {
 		"cmd/tripod",
+		"cmd/tripod-api",
 		"cmd/tripod-oci",
 	},
 }
@@ -123,6 +124,7 @@ var only = map[string][]string{
 		"internal/engine",
 		"internal/static",
 		"cmd/tripod",
+		"cmd/tripod-api",
 		"cmd/tripod-oci",
 	},
 	"k8s.io/*": {
@@ -137,13 +139,14 @@ var only = map[string][]string{
 		"internal/controllers",
 		"internal/static",
 		"cmd/tripod",
+		"cmd/tripod-api",
 	},
 	"go.podman.io/*": {
 		"internal/registry",
 		"internal/image",
 	},
 	"github.com/spf13/cobra": {
-		"cmd/tripod", "cmd/tripod-oci",
+		"cmd/tripod", "cmd/tripod-api", "cmd/tripod-oci",
 	},
 	"github.com/google/nftables": {
 		"internal/network",
@@ -168,7 +171,8 @@ var impure = []string{"net", "net/http", "os", "os/exec"}
 // denied says what a binary must never be linked from: its weight is paid at every start.
 var denied = map[string][]string{
 	"./cmd/tripod-oci": {"k8s.io/", "sigs.k8s.io/", "go.podman.io/", "google.golang.org/", "net/http", "github.com/distribution/", "github.com/google/go-containerregistry/", module + "/internal/golden"},
-	"./cmd/tripod":     {"google.golang.org/grpc", "k8s.io/kubernetes/pkg/controller", "k8s.io/apiserver/pkg/server", "github.com/rogpeppe/"},
+	"./cmd/tripod":     {"google.golang.org/grpc", "k8s.io/kubernetes/pkg/controller", "k8s.io/apiserver/pkg/server", "k8s.io/kubectl/", "github.com/rogpeppe/"},
+	"./cmd/tripod-api": {"google.golang.org/grpc", "k8s.io/kubernetes/", "k8s.io/apiserver/", "go.podman.io/", module + "/internal/"},
 }
 
 // banned are names that name no job.
@@ -418,7 +422,7 @@ func TestText(t *testing.T) {
 }
 
 // kept are the tests, scripts and benchmarks that SPECIFICATION.md names.
-var kept = regexp.MustCompile("`([a-z0-9]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`|`e2e/([a-z-]+)`|bench: ([^|,]+?) ?(?:\\||,|$)")
+var kept = regexp.MustCompile("`([a-z0-9-]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`|`e2e/([a-z-]+)`|bench: ([^|,]+?) ?(?:\\||,|$)")
 
 // tests are the names of all tests, as package.TestName.
 func tests(t *testing.T) map[string]bool {
