@@ -20,7 +20,7 @@ func (l loop) RoundTrip(r *http.Request) (*http.Response, error) {
 		asked.Body = http.NoBody
 	}
 	out, in := io.Pipe()
-	a := &answer{header: http.Header{}, body: in, begun: make(chan struct{})}
+	a := &answer{header: http.Header{}, body: in, begun: make(chan struct{}), context: ctx}
 	go func() {
 		defer func() {
 			// The chain answers panics; what aborts the answer on purpose comes through.
@@ -50,12 +50,13 @@ func (l loop) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // answer is the http.ResponseWriter of a loop.
 type answer struct {
-	header http.Header
-	body   *io.PipeWriter
-	once   sync.Once
-	begun  chan struct{}
-	status int
-	sent   http.Header
+	header  http.Header
+	body    *io.PipeWriter
+	once    sync.Once
+	begun   chan struct{}
+	context context.Context //nolint:containedctx // of the request that is answered
+	status  int
+	sent    http.Header
 }
 
 // Header implements http.ResponseWriter.
@@ -77,6 +78,13 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // Flush implements http.Flusher: nothing is held back.
 func (a *answer) Flush() { a.WriteHeader(http.StatusOK) }
+
+// CloseNotify implements http.CloseNotifier, by which Kubernetes' handlers know a writer that can flush.
+func (a *answer) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(a.context, func() { gone <- true })
+	return gone
+}
 
 // answerBody ends the request when its reader closes it.
 type answerBody struct {

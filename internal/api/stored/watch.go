@@ -2,6 +2,7 @@ package stored
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -38,11 +39,13 @@ func (r *Resource) Watch(ctx context.Context, key string, o storage.ListOptions)
 		}
 		w.first, w.version, w.changes = r.store.WatchFrom(r.resource)
 	} else {
-		changes, err := r.store.Watch(r.resource, since)
-		if err != nil {
+		switch w.changes, err = r.store.Watch(r.resource, since); {
+		case errors.Is(err, objects.ErrAhead):
+			_, _, w.changes = r.store.WatchFrom(r.resource) // what is newer than since comes in its time
+		case err != nil:
 			return nil, apierrors.NewResourceExpired(watchExpired)
 		}
-		w.changes, w.version, w.since = changes, since, since
+		w.version, w.since = since, since
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	go w.run()
@@ -97,6 +100,13 @@ func (w *watcher) run() {
 			if !more {
 				return // too slow: the client begins anew where it stands
 			}
+			if c.Type == watch.Bookmark {
+				w.version = max(w.version, c.Version)
+				if !w.bookmark(false) {
+					return
+				}
+				continue
+			}
 			if c.Version <= w.since {
 				continue
 			}
@@ -105,9 +115,7 @@ func (w *watcher) run() {
 				return
 			}
 		case <-tick:
-			if !w.bookmark(false) {
-				return
-			}
+			w.changes.Bookmark() // it comes in its turn
 		case <-w.ctx.Done():
 			return
 		}
