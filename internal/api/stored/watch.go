@@ -29,10 +29,10 @@ func (r *Resource) Watch(ctx context.Context, key string, o storage.ListOptions)
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{r: r, o: o, out: make(chan watch.Event, 16), scope: strings.TrimPrefix(key, r.prefix)}
-	if o.Recursive && w.scope != "" && !strings.HasSuffix(w.scope, "/") {
-		w.scope += "/"
+	if o.Recursive && !strings.HasSuffix(key, "/") {
+		key += "/"
 	}
+	w := &watcher{r: r, o: o, out: make(chan watch.Event, 16), scope: strings.TrimPrefix(key, r.prefix)}
 	if wantsState(o, since) {
 		if err := r.atLeast(o.ResourceVersion); err != nil {
 			return nil, err
