@@ -39,6 +39,9 @@ const NumTypes = 8
 // names are the names of the links in /proc/PID/ns.
 var names = [NumTypes]string{"mnt", "net", "ipc", "user", "pid", "uts", "cgroup", "time"}
 
+// links are they from /proc/PID on.
+var links = [NumTypes]string{"ns/mnt", "ns/net", "ns/ipc", "ns/user", "ns/pid", "ns/uts", "ns/cgroup", "ns/time"}
+
 // flags are the flags of clone(2) and setns(2).
 var flags = [NumTypes]int{
 	unix.CLONE_NEWNS, unix.CLONE_NEWNET, unix.CLONE_NEWIPC, unix.CLONE_NEWUSER,
@@ -99,7 +102,7 @@ func Of(proc string, pid int) ([NumTypes]uint64, error) {
 	if err != nil {
 		return ids, fmt.Errorf("cannot read namespaces of process %d: %w", pid, err)
 	}
-	defer unix.Close(dir)
+	defer closeFD(dir)
 	for t, name := range names {
 		var lerr error
 		ids[t], lerr = readLink(dir, name, Type(t))
@@ -114,7 +117,7 @@ func Of(proc string, pid int) ([NumTypes]uint64, error) {
 	return ids, err
 }
 
-// readLink reads a link of a folder /proc/PID/ns. A kernel without this type of namespace has none: that is 0 and no error.
+// readLink reads a link of a process, from an opened folder on. A kernel without this type of namespace has none: that is 0 and no error.
 func readLink(dir int, name string, t Type) (uint64, error) {
 	var buf [64]byte
 	n, err := readlinkat(dir, name, buf[:])

@@ -106,6 +106,11 @@ func Scan(o Options) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
+	proc, err := unix.Open(o.Proc, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", o.Proc, err)
+	}
+	defer closeFD(proc)
 	asked := o
 	if o.Only[User] && !o.Members {
 		// A user namespace may be known only as the owner of others.
@@ -113,7 +118,8 @@ func Scan(o Options) (*Snapshot, error) {
 	}
 	s := &Snapshot{Proc: o.Proc, options: o, at: map[uint64]int{}}
 	found := inParts(len(pids), func(from, to int) part {
-		w := worker{options: o}
+		w := worker{options: o, proc: proc}
+		w.processes = make([]Process, 0, to-from)
 		defer w.process.close()
 		for _, pid := range pids[from:to] {
 			w.look(pid)

@@ -12,6 +12,7 @@ import (
 // worker looks at processes, one after another.
 type worker struct {
 	options Options
+	proc    int // the folder of all processes, opened
 	part
 	dirents [8 << 10]byte
 	names   []string
@@ -44,87 +45,81 @@ type waiting struct {
 
 // look looks at a process and, if asked to, at its threads.
 func (w *worker) look(pid int) {
-	path := processPath(w.options.Proc, pid)
-	if !w.one(pid, pid, path) || !w.options.Threads {
+	name := strconv.Itoa(pid)
+	if !w.one(pid, pid, name) || !w.options.Threads {
 		return
 	}
-	tids, err := listPIDs(path + "/task")
-	w.note(path, err)
+	tids, err := listPIDs(w.options.Proc + "/" + name + "/task")
+	w.note(name, err)
 	for _, tid := range tids {
 		if tid != pid {
-			w.one(tid, pid, path+"/task/"+strconv.Itoa(tid))
+			w.one(tid, pid, name+"/task/"+strconv.Itoa(tid))
 		}
 	}
 }
 
-// one looks at one process or thread. It says whether it is there.
-func (w *worker) one(pid, tgid int, path string) bool {
-	dir, err := unix.Open(path+"/ns", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// one looks at one process or thread, by its name in the folder of all. It says whether it is there.
+func (w *worker) one(pid, tgid int, name string) bool {
+	dir, err := openat(w.proc, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		w.note(path, err)
-		if gone(err) {
-			return false
-		}
-		w.processes = append(w.processes, Process{PID: pid, TGID: tgid})
-		return true
+		w.note(name, err)
+		return !gone(err)
 	}
+	defer closeFD(dir)
 	p := Process{PID: pid, TGID: tgid}
-	for t, name := range names {
+	for t := range Type(NumTypes) {
 		// Mount namespaces are looked at for what is mounted in them.
-		if w.options.wants(Type(t)) || Type(t) == Mnt && !w.options.Members {
+		if w.options.wants(t) || t == Mnt && !w.options.Members {
 			var lerr error
-			p.NS[t], lerr = readLink(dir, name, Type(t))
+			p.NS[t], lerr = readLink(dir, links[t], t)
 			err = cmp.Or(err, lerr)
 		}
 	}
 	if w.options.Waiting && !w.options.Members {
 		for _, t := range []Type{PID, Time} {
-			id, lerr := readLink(dir, t.String()+"_for_children", t)
+			id, lerr := readLink(dir, links[t]+"_for_children", t)
 			err = cmp.Or(err, lerr)
 			if id != 0 && id != p.NS[t] && w.options.wants(t) {
 				w.waiting = append(w.waiting, waiting{pid, t, id})
 			}
 		}
 	}
-	unix.Close(dir)
-	if unreadable(err) && !exists(path) {
+	if p.NS == [NumTypes]uint64{} && !existsAt(w.proc, name) {
 		return false
 	}
-	w.note(path, err)
+	w.note(name, err)
 	w.processes = append(w.processes, p)
 	if !w.options.Members && pid == tgid {
-		w.descriptors(pid, path)
+		w.descriptors(pid, dir, name)
 	}
 	return true
 }
 
 // note takes down that something of a process may not be read. The kernel says so of links of processes that are gone, too
 // (proc_ns_readlink).
-func (w *worker) note(path string, err error) {
-	w.partial = w.partial || unreadable(err) && exists(path)
+func (w *worker) note(name string, err error) {
+	w.partial = w.partial || unreadable(err) && existsAt(w.proc, name)
 }
 
-// descriptors looks for namespaces and sockets among the open files of a process. Most processes have few, with the lowest
-// numbers: where the kernel says how many there are (Linux 6.2), these are read without a list.
-func (w *worker) descriptors(pid int, path string) {
-	dir, err := unix.Open(path+"/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// descriptors looks for namespaces and sockets among the open files of a process, whose folder dir is. Most processes have few,
+// with the lowest numbers: where the kernel says how many there are (Linux 6.2), these are read without a list.
+func (w *worker) descriptors(pid, dir int, name string) {
+	count, err := sizeAt(dir, "fd")
 	if err != nil {
-		w.note(path, err)
+		w.note(name, err)
 		return
 	}
-	defer unix.Close(dir)
-	var st unix.Stat_t
-	if unix.Fstat(dir, &st) == nil && st.Size > 0 && st.Size <= 64 && w.lowest(pid, dir, path, int(st.Size)) {
+	if count > 0 && count <= 64 && w.lowest(pid, dir, name, int(count)) {
 		return
 	}
-	w.listed(pid, dir, path)
+	w.listed(pid, dir, name)
 }
 
 // lowest reads count descriptors from 0 on, and says whether these were all. If not, it has found none.
-func (w *worker) lowest(pid, dir int, path string, count int) bool {
+func (w *worker) lowest(pid, dir int, name string, count int) bool {
 	before, found := len(w.held), 0
 	for fd := 0; fd < count; fd++ {
-		err := w.descriptor(pid, dir, path, fd, strconv.Itoa(fd))
+		err := w.descriptor(pid, dir, name, fd)
 		switch {
 		case err == nil:
 			if found++; found == count {
@@ -134,7 +129,7 @@ func (w *worker) lowest(pid, dir int, path string, count int) bool {
 			w.held = w.held[:before]
 			return false
 		default:
-			w.note(path, err)
+			w.note(name, err)
 			return true
 		}
 	}
@@ -143,23 +138,23 @@ func (w *worker) lowest(pid, dir int, path string, count int) bool {
 }
 
 // listed reads the descriptors that the folder lists.
-func (w *worker) listed(pid, opened int, path string) {
-	dir, err := unix.Openat(opened, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (w *worker) listed(pid, dir int, name string) {
+	list, err := openat(dir, "fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		w.note(path, err)
+		w.note(name, err)
 		return
 	}
-	defer unix.Close(dir)
+	defer closeFD(list)
 	for seen := 0; seen < maxFDs; seen += len(w.names) {
-		n, err := unix.ReadDirent(dir, w.dirents[:])
+		n, err := unix.ReadDirent(list, w.dirents[:])
 		if n <= 0 || err != nil {
 			return
 		}
 		_, _, w.names = unix.ParseDirent(w.dirents[:n], -1, w.names[:0])
-		for _, name := range w.names {
-			if fd, err := strconv.Atoi(name); err == nil {
-				if err := w.descriptor(pid, dir, path, fd, name); err != nil {
-					w.note(path, err)
+		for _, number := range w.names {
+			if fd, err := strconv.Atoi(number); err == nil {
+				if err := w.descriptor(pid, dir, name, fd); err != nil {
+					w.note(name, err)
 				}
 			}
 		}
@@ -168,9 +163,9 @@ func (w *worker) listed(pid, opened int, path string) {
 }
 
 // descriptor looks at one open file. The error says that it cannot be looked at.
-func (w *worker) descriptor(pid, dir int, path string, fd int, name string) error {
+func (w *worker) descriptor(pid, dir int, name string, fd int) error {
 	var buf [64]byte
-	n, err := readlinkat(dir, name, buf[:])
+	n, err := readlinkat(dir, "fd/"+strconv.Itoa(fd), buf[:])
 	if err != nil {
 		return err
 	}
@@ -181,7 +176,7 @@ func (w *worker) descriptor(pid, dir int, path string, fd int, name string) erro
 	link := string(buf[:n])
 	if inode, ok := strings.CutPrefix(link, "socket:["); ok {
 		if socket, err := strconv.ParseUint(strings.TrimSuffix(inode, "]"), 10, 64); err == nil && w.options.wants(Net) {
-			if id := w.netOfSocket(pid, fd, path, socket); id != 0 {
+			if id := w.netOfSocket(pid, fd, name, socket); id != 0 {
 				w.held = append(w.held, held{pid, fd, Net, id, true})
 			}
 		}
@@ -193,7 +188,7 @@ func (w *worker) descriptor(pid, dir int, path string, fd int, name string) erro
 
 // netOfSocket returns the network namespace of a socket, 0 when it is gone or may not be asked. A socket tells it only to who
 // has it, so it is taken from its process for a moment. Forked processes have the same sockets: one of each is asked.
-func (w *worker) netOfSocket(pid, fd int, path string, socket uint64) uint64 {
+func (w *worker) netOfSocket(pid, fd int, name string, socket uint64) uint64 {
 	if id, known := w.netOf[socket]; known {
 		return id
 	}
@@ -205,7 +200,7 @@ func (w *worker) netOfSocket(pid, fd int, path string, socket uint64) uint64 {
 		id = inodeOf(net)
 		unix.Close(net)
 	} else {
-		w.note(path, err)
+		w.note(name, err)
 	}
 	w.netOf[socket] = id
 	return id
