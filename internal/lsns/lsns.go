@@ -89,12 +89,12 @@ func (c *Command) run(o *options) error {
 			// Clear the screen and what has scrolled off it.
 			io.WriteString(c.Out, "\x1b[H\x1b[2J\x1b[3J")
 		}
-		partial, err := c.once(o)
+		partial, unread, err := c.once(o)
 		if err != nil {
 			return err
 		}
 		if partial && !warned {
-			fmt.Fprintln(c.Err, "lsns: warning: some processes may not be read, so namespaces and counts are those that can be seen")
+			fmt.Fprintf(c.Err, "lsns: warning: %s may not be read, so namespaces and counts are those that can be seen\n", unread)
 			warned = true
 		}
 		if o.watch == 0 || c.Wait == nil || !c.Wait(o.watch) {
@@ -106,18 +106,35 @@ func (c *Command) run(o *options) error {
 	}
 }
 
-// once looks once. It says whether something could not be read.
-func (c *Command) once(o *options) (partial bool, err error) {
+// once looks once. It says whether something could not be read, and of whom.
+func (c *Command) once(o *options) (partial bool, unread string, err error) {
 	snapshot, err := ns.Scan(o.scan(c.Host.Proc))
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	if err := o.find(&c.Host, snapshot); err != nil {
-		return false, err
+		return false, "", err
 	}
 	f := newFacts(snapshot, c)
 	v := newView(o, f)
 	v.partial = snapshot.Partial
 	_, err = c.Out.Write(v.print(o.form(c)))
-	return v.partial, err
+	return v.partial, unreadOf(snapshot), err
+}
+
+// unreadOf says which processes showed none of their namespaces; where all did, something else of some was hidden.
+func unreadOf(s *ns.Snapshot) string {
+	n, pid := 0, 0
+	for _, p := range s.Processes {
+		if p.NS == [ns.NumTypes]uint64{} {
+			n, pid = n+1, p.PID
+		}
+	}
+	switch n {
+	case 0:
+		return "some processes"
+	case 1:
+		return fmt.Sprintf("process %d", pid)
+	}
+	return fmt.Sprintf("%d processes", n)
 }
