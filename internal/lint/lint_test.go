@@ -110,15 +110,23 @@ func TestRules(t *testing.T) {
 		{"[/web]", "[/web, --db-password=x]", "secret-in-args"},
 		{"[/web]", "[/web, --password-file=/x, --token=$(TOKEN)]", ""},
 		{"    resources:\n      limits: {cpu: 500m, memory: 64Mi}\n", "", "cpu-limit cpu-request memory-limit memory-request"},
-		{"{cpu: 500m, memory: 64Mi}", "{cpu: 500m}", "memory-limit memory-request"},
+		{", memory: 64Mi", "", "memory-limit memory-request"},
 		{"    readinessProbe: {httpGet: {path: /ready, port: 8080}}\n", "", "readiness-probe"},
 		{"    livenessProbe: {httpGet: {path: /alive, port: 8080}}\n", "", "liveness-probe"},
 		{"/alive", "/ready", "same-probes"},
-		{"    ports:\n    - containerPort: 8080\n", "    ports: [{containerPort: 22}]\n", "ssh-port"},
-		{"    ports:\n    - containerPort: 8080\n", "    ports: [{containerPort: 80, hostPort: 80}]\n", "host-port"},
+		{"    ports:\n    - containerPort: 8080\n", "    ports: [{containerPort: 8080}, {containerPort: 22}]\n", "privileged-port ssh-port"},
+		{"    ports:\n    - containerPort: 8080\n", "    ports: [{containerPort: 8080, hostPort: 80}]\n", "host-port"},
+		{"{httpGet: {path: /alive, port: 8080}}", "{tcpSocket: {port: 8081}}", "probe-port"},
+		{"{httpGet: {path: /alive, port: 8080}}", "{httpGet: {path: /alive, port: admin}}", "probe-port"},
+		{"{httpGet: {path: /alive, port: 8080}}", "{httpGet: {path: /alive, port: 8081, host: 10.0.0.1}}", ""},
+		{"{httpGet: {path: /alive, port: 8080}}", "{grpc: {port: 9090}}", "probe-port"},
+		{"{httpGet: {path: /alive, port: 8080}}", "{exec: {command: [/alive]}}", ""},
+		{"  containers:\n", "  initContainers:\n  - {name: i, image: 'web:1', command: [/i], restartPolicy: Always, ports: [{containerPort: 8080}], resources: {limits: {cpu: 1, memory: 1Mi}}, securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true}, livenessProbe: {exec: {command: [a]}}, readinessProbe: {exec: {command: [b]}}}\n  containers:\n", "port-conflict"},
+		{"  serviceAccountName: own\n", "  serviceAccount: own\n", "service-account-field"},
 		{"    ports:\n", "    env: [{name: A, value: a}, {name: A, value: b}]\n    ports:\n", "duplicate-env"},
 		{"    ports:\n", "    env: [{name: DB_PASSWORD, value: a}]\n    ports:\n", "secret-in-env"},
-		{"    ports:\n", "    env: [{name: DB_PASSWORD_FILE, value: /a}, {name: TOKEN, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n    ports:\n", ""},
+		{"    ports:\n", "    env: [{name: DB_PASSWORD_FILE, value: /a}, {name: TOKEN, value: $(T)}]\n    ports:\n", ""},
+		{"    ports:\n", "    env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n    envFrom: [{secretRef: {name: s}}, {configMapRef: {name: c}}]\n    ports:\n", "secret-from-env secret-from-env"},
 		{"    ports:\n", "    lifecycle: {preStop: {sleep: {seconds: 29}}}\n    ports:\n", "prestop-sleep"},
 		{"      allowPrivilegeEscalation: false\n", "", "privilege-escalation"},
 		{"      allowPrivilegeEscalation: false\n", "      privileged: true\n", "privileged"},
@@ -135,6 +143,8 @@ func TestRules(t *testing.T) {
 		// What a kind of object asks for.
 		{"kind: Pod\n" + sep + "apiVersion: v1", "kind: Job\n" + sep + "apiVersion: batch/v1", "job-ttl"},
 		{"kind: Pod\n" + sep + "apiVersion: v1", "kind: Deployment\n" + sep + "apiVersion: apps/v1", "single-replica"},
+		{"kind: Pod\n" + sep + "apiVersion: v1" + sep + "spec:\n", "kind: Deployment\n" + sep + "apiVersion: apps/v1" + sep + "spec:\n  object.strategy: {type: Recreate}\n  object.replicas: 2\n", "recreate"},
+		{"kind: Pod\n" + sep + "apiVersion: v1" + sep + "spec:\n", "kind: StatefulSet\n" + sep + "apiVersion: apps/v1" + sep + "spec:\n  object.replicas: 2\n", "headless-service"},
 		// What the author has decided.
 		{"  labels: {app: good}\n" + sep + "[/web]", "  labels: {app: good}\n  annotations: {tripod/lint-ignore: 'shell-as-pid-1, host-pid'}\n" + sep + "[sh, -c, 'a; b']", ""},
 	} {
@@ -170,10 +180,10 @@ func TestRules(t *testing.T) {
 // sep stands between several changes of one case.
 const sep = "\x00"
 
-// asKind puts the Pod into the template of a Job or a Deployment.
+// asKind puts the Pod into the template of an object; fields that begin with "object." are that object's.
 func asKind(text string) string {
 	kind := ""
-	for _, k := range []string{"Job", "Deployment"} {
+	for _, k := range []string{"Job", "Deployment", "StatefulSet"} {
 		if strings.Contains(text, "kind: "+k) {
 			kind = k
 		}
@@ -183,16 +193,20 @@ func asKind(text string) string {
 	}
 	head, spec, _ := strings.Cut(text, "spec:\n")
 	out := head + "spec:\n"
-	if kind == "Deployment" {
+	if kind != "Job" {
 		out += "  selector: {matchLabels: {app: good}}\n"
 	} else {
 		spec = "  restartPolicy: Never\n" + spec
 	}
-	out += "  template:\n    metadata: {labels: {app: good}}\n    spec:\n"
+	inner := "  template:\n    metadata: {labels: {app: good}}\n    spec:\n"
 	for line := range strings.Lines(spec) {
-		out += "    " + line
+		if field, ok := strings.CutPrefix(line, "  object."); ok {
+			out += "  " + field
+			continue
+		}
+		inner += "    " + line
 	}
-	return out
+	return out + inner
 }
 
 func TestRulesAreSorted(t *testing.T) {

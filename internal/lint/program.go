@@ -107,22 +107,6 @@ func execs(script string) bool {
 	})
 }
 
-func sshPort(s *subject, c *container) {
-	for i, p := range c.Ports {
-		if p.ContainerPort == 22 && p.Protocol == corev1.ProtocolTCP {
-			s.reportIn(c, fmt.Sprintf("ports[%d].containerPort", i), "take it out; enter with exec", "port 22")
-		}
-	}
-}
-
-func hostPort(s *subject, c *container) {
-	for i, p := range c.Ports {
-		if p.HostPort != 0 && !s.Pod.Spec.HostNetwork && s.Kind != "DaemonSet" {
-			s.reportIn(c, fmt.Sprintf("ports[%d].hostPort", i), "use a Service", "port %d of the host", p.HostPort)
-		}
-	}
-}
-
 // serves says that others send requests to a container.
 func serves(s *subject, c *container) bool { return !c.init && !s.ends() && len(c.Ports) > 0 }
 
@@ -195,6 +179,20 @@ func secretInEnv(s *subject, c *container) {
 	for i, e := range c.Env {
 		if isSecret(e.Name) && e.Value != "" && !strings.HasPrefix(e.Value, "$(") {
 			s.reportIn(c, fmt.Sprintf("env[%d].value", i), "mount a Secret as a file, or use valueFrom.secretKeyRef", "variable %s has its secret in the manifest", e.Name)
+		}
+	}
+}
+
+func secretFromEnv(s *subject, c *container) {
+	const advice = "mount the Secret as a volume"
+	for i, e := range c.Env {
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+			s.reportIn(c, fmt.Sprintf("env[%d].valueFrom.secretKeyRef", i), advice, "variable %s is a Secret's", e.Name)
+		}
+	}
+	for i, e := range c.EnvFrom {
+		if e.SecretRef != nil {
+			s.reportIn(c, fmt.Sprintf("envFrom[%d].secretRef", i), advice, "all of Secret %s are variables", e.SecretRef.Name)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batch "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -56,6 +57,18 @@ func gracePeriod(s *subject) {
 	if grace != nil && *grace < 5 && !s.ends() {
 		path := s.field("terminationGracePeriodSeconds")
 		s.report(path, "write terminationGracePeriodSeconds: 30", "%d s to shut down", *grace).fix(s, path, "30", "")
+	}
+}
+
+func recreate(s *subject) {
+	if s.Strategy == string(appsv1.RecreateDeploymentStrategyType) {
+		s.report("spec.strategy.type", "write strategy: {type: RollingUpdate}, if two versions can run beside each other", "all Pods end before new ones begin")
+	}
+}
+
+func headlessService(s *subject) {
+	if s.Kind == "StatefulSet" && s.ServiceName == "" {
+		s.report("spec.serviceName", "add serviceName, with a Service that has clusterIP: None", "no serviceName")
 	}
 }
 

@@ -254,3 +254,9 @@ func defaultServiceAccount(s *subject) {
 		s.report(s.field("serviceAccountName"), "add serviceAccountName, with an account of its own", "the default service account")
 	}
 }
+
+func serviceAccountField(s *subject) {
+	if field := s.field("serviceAccount"); s.Written(field) != 0 {
+		s.report(field, "write serviceAccountName", "serviceAccount")
+	}
+}

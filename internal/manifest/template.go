@@ -23,6 +23,8 @@ type Template struct {
 	Replicas *int32
 	// TTLSecondsAfterFinished is a Job's.
 	TTLSecondsAfterFinished *int32
+	// Strategy is how a Deployment replaces its Pods, ServiceName the Service of a StatefulSet.
+	Strategy, ServiceName string
 	// At is the path from the object to the template: "" for a Pod, or "spec.template.".
 	At string
 
@@ -95,11 +97,11 @@ func readTemplate(s *shape, n *yaml.Node) *Template {
 	t.Pod, t.At = template(o)
 	switch o := o.(type) {
 	case *appsv1.Deployment:
-		t.Replicas = o.Spec.Replicas
+		t.Replicas, t.Strategy = o.Spec.Replicas, string(o.Spec.Strategy.Type)
 	case *appsv1.ReplicaSet:
 		t.Replicas = o.Spec.Replicas
 	case *appsv1.StatefulSet:
-		t.Replicas = o.Spec.Replicas
+		t.Replicas, t.ServiceName = o.Spec.Replicas, o.Spec.ServiceName
 	case *batchv1.Job:
 		t.TTLSecondsAfterFinished = o.Spec.TTLSecondsAfterFinished
 	}
