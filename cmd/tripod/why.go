@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"tripod/internal/engine"
+	"tripod/internal/life"
 	"tripod/internal/owner"
 	"tripod/internal/sandbox"
 )
@@ -70,7 +72,9 @@ func (a *app) printWhy(ctx context.Context, box *sandbox.Sandbox, w *engine.Why,
 		var lines []string
 		if e := c.Ending; e != nil {
 			lines = append(lines, ending(e, now))
+			lines = appendUsed(lines, "it had used", e.Usage)
 		}
+		lines = appendUsed(lines, "it has used", c.Usage)
 		lines = append(lines, c.Causes...)
 		for _, advice := range c.Advice {
 			lines = append(lines, "→ "+advice)
@@ -124,6 +128,18 @@ func ending(e *engine.Ending, now time.Time) string {
 		text += ", after " + e.Ran.Round(time.Millisecond).String()
 	}
 	return text
+}
+
+// appendUsed adds what a container used, in one line, where that is known.
+func appendUsed(lines []string, verb string, u *life.Usage) []string {
+	if u == nil || u.MemoryPeak == 0 && u.CPUNanos == 0 {
+		return lines
+	}
+	text := verb + " up to " + units.BytesSize(float64(u.MemoryPeak)) + " of memory"
+	if u.MemoryLimit > 0 {
+		text += " (limit " + units.BytesSize(float64(u.MemoryLimit)) + ")"
+	}
+	return append(lines, text+", and "+time.Duration(u.CPUNanos).Round(time.Millisecond).String()+" of CPU time")
 }
 
 // printEnd prints the end of the log that tells the most.

@@ -35,6 +35,8 @@ type WhyContainer struct {
 	Since    time.Time `json:"since,omitzero"`
 	Restarts int       `json:"restarts"`
 	Ending   *Ending   `json:"ending,omitempty"` // the last one
+	// Usage are the figures of one that runs, until now.
+	Usage *life.Usage `json:"usage,omitempty"`
 	// Causes are sentences, the most telling first.
 	Causes []string `json:"causes,omitempty"`
 	// Advice is what to do about them.
@@ -65,23 +67,35 @@ func (e *Engine) Why(ctx context.Context, box *sandbox.Sandbox) (*Why, error) {
 	if err != nil {
 		return nil, err
 	}
-	tolls := map[string]cgroup.Toll{}
+	strains := map[string]strain{}
 	for _, r := range state.Containers {
 		if r.State != life.Running {
 			continue
 		}
-		toll, err := cgroup.Open(host, bundle.CgroupOf(box.Pod)+"/"+r.Name).Toll()
+		group := cgroup.Open(host, bundle.CgroupOf(box.Pod)+"/"+r.Name)
+		toll, err := group.Toll()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		tolls[r.Name] = toll
+		s := strain{Toll: toll}
+		if toll.OOMKills > 0 {
+			// Without the right to read the kernel's log it stays unknown who was killed; how many were, is told.
+			s.victims, _ = group.Victims(r.CreatedAt)
+		}
+		strains[r.Name] = s
 	}
 	seen := Seen{Life: state.Life, Records: state.Containers, Finished: state.Finished, Stopping: state.Stopping}
-	return why(box.Pod, seen, tolls, time.Now()), nil
+	return why(box.Pod, seen, strains, time.Now()), nil
+}
+
+// strain is what a running container's cgroup tells, and whom the kernel killed in it.
+type strain struct {
+	cgroup.Toll
+	victims []cgroup.Victim
 }
 
 // why is what follows from records and figures.
-func why(pod *corev1.Pod, s Seen, tolls map[string]cgroup.Toll, now time.Time) *Why {
+func why(pod *corev1.Pod, s Seen, strains map[string]strain, now time.Time) *Why {
 	w := &Why{Pod: pod.Name, Namespace: pod.Namespace, Phase: life.Phase(s.Life, s.Records, s.Finished)}
 	lists := []struct {
 		field string
@@ -90,7 +104,7 @@ func why(pod *corev1.Pod, s Seen, tolls map[string]cgroup.Toll, now time.Time) *
 	for _, l := range lists {
 		for i := range l.list {
 			c := judge{pod: pod, container: &l.list[i], field: fmt.Sprintf("spec.%s[%d]", l.field, i), seen: s, now: now}
-			w.Containers = append(w.Containers, c.look(l.field == "initContainers", tolls[l.list[i].Name]))
+			w.Containers = append(w.Containers, c.look(l.field == "initContainers", strains[l.list[i].Name]))
 		}
 	}
 	return w
@@ -106,7 +120,7 @@ type judge struct {
 	out       WhyContainer
 }
 
-func (j *judge) look(init bool, toll cgroup.Toll) WhyContainer {
+func (j *judge) look(init bool, t strain) WhyContainer {
 	r := life.Record{Name: j.container.Name}
 	for _, known := range j.seen.Records {
 		if known.Name == r.Name {
@@ -120,7 +134,7 @@ func (j *judge) look(init bool, toll cgroup.Toll) WhyContainer {
 	switch {
 	case r.State == life.Running:
 		j.out.State, j.out.Since, j.out.LogAttempt = "Running", r.StartedAt, r.Attempt
-		j.strained(toll)
+		j.strained(r, t)
 	case r.State == life.Exited:
 		last = &r
 		j.out.State, j.out.Reason, j.out.Since = "Exited", r.Reason, r.FinishedAt
@@ -161,12 +175,22 @@ func (j *judge) held() {
 }
 
 // strained tells the limits that a running container is at.
-func (j *judge) strained(t cgroup.Toll) {
-	j.limits(life.Usage{
+func (j *judge) strained(r life.Record, t strain) {
+	u := life.Usage{
 		MemoryPeak: t.MemoryPeak, MemoryLimit: t.MemoryLimit, MemoryHits: t.MemoryHits,
-		PidsLimit: t.PidsLimit, PidsHits: t.PidsHits, Periods: t.Periods, Throttled: t.Throttled,
-	})
+		PidsLimit: t.PidsLimit, PidsHits: t.PidsHits, CPUNanos: t.CPUNanos, Periods: t.Periods, Throttled: t.Throttled,
+	}
+	for _, v := range t.victims[max(0, len(t.victims)-maxVictims):] {
+		u.Victims = append(u.Victims, life.Victim(v))
+	}
+	j.out.Usage = &u
+	j.limits(u)
+	r.OOMKills = t.OOMKills
+	j.victims(&r, u)
 }
+
+// maxVictims is how many of a running container's processes that were killed for want of memory are told of: the last.
+const maxVictims = 4
 
 // limits tells the limits that were hit.
 func (j *judge) limits(u life.Usage) {

@@ -34,12 +34,19 @@ func TestWhy(t *testing.T) {
 		record   life.Record
 		init     *life.Record
 		stopping time.Time
-		toll     cgroup.Toll
+		strain   strain
 	}{
 		{name: "it runs", record: life.Record{Name: "web", State: life.Running, StartedAt: ago(time.Hour)}},
 		{
 			name: "it runs and is throttled", record: life.Record{Name: "web", State: life.Running, StartedAt: ago(time.Hour)},
-			toll: cgroup.Toll{Periods: 100, Throttled: 70, PidsHits: 3, PidsLimit: 50},
+			strain: strain{Toll: cgroup.Toll{Periods: 100, Throttled: 70, PidsHits: 3, PidsLimit: 50}},
+		},
+		{
+			name: "it runs on without a child", record: life.Record{Name: "web", State: life.Running, Pid: 70, StartedAt: ago(time.Hour)},
+			strain: strain{
+				Toll:    cgroup.Toll{MemoryLimit: 16 << 20, MemoryHits: 5, OOMKills: 1},
+				victims: []cgroup.Victim{{PID: 71, Name: "worker", AnonBytes: 15 << 20}},
+			},
 		},
 		{name: "killed for want of memory", record: with(ended(137, 9, life.ReasonOOMKilled), func(r *life.Record) {
 			r.OOMKilled, r.OOMKills = true, 1
@@ -84,7 +91,7 @@ func TestWhy(t *testing.T) {
 			l.Containers = []life.Container{{Name: "first", Init: true}, {Name: "web"}}
 			records = []life.Record{*c.init, c.record}
 		}
-		w := why(pod, Seen{Life: l, Records: records, Stopping: c.stopping}, map[string]cgroup.Toll{"web": c.toll}, now)
+		w := why(pod, Seen{Life: l, Records: records, Stopping: c.stopping}, map[string]strain{"web": c.strain}, now)
 		got := w.Containers[len(w.Containers)-1]
 		fmt.Fprintf(&out, "%s: %s %s, log of attempt %d\n", c.name, got.State, got.Reason, got.LogAttempt)
 		for _, s := range got.Causes {
