@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"slices"
 	"strings"
 
 	"tripod/internal/life"
@@ -124,7 +125,13 @@ func (h *Host) nameDocker(c *Container) bool {
 			Pid     int  `json:"Pid"`
 		} `json:"State"`
 	}
-	if !isHex(c.ID, 64) || !h.load("/var/lib/docker/containers/"+c.ID+"/config.v2.json", 0, &s) || s.ID != c.ID {
+	if !isHex(c.ID, 64) {
+		return false
+	}
+	has := func(root string) bool {
+		return h.load(root+"/containers/"+c.ID+"/config.v2.json", 0, &s) && s.ID == c.ID
+	}
+	if !slices.ContainsFunc(h.dockerRoots(), has) {
 		return false
 	}
 	c.Name, c.Image = strings.TrimPrefix(s.Name, "/"), s.Config.Image
@@ -150,7 +157,13 @@ type annotated struct {
 // nameContainerd reads the bundle of containerd's task, with the annotations of its CRI plugin (seen with containerd 1.6.20;
 // those of the CRI plugin from pkg/cri/annotations of its documentation).
 func (h *Host) nameContainerd(c *Container) bool {
-	const tasks = "/run/containerd/io.containerd.runtime.v2.task/"
+	// Docker's daemon may have a containerd of its own.
+	return h.nameTask(c, "/run/containerd/io.containerd.runtime.v2.task/") ||
+		h.nameTask(c, "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/")
+}
+
+// nameTask looks for a container among the tasks of one containerd.
+func (h *Host) nameTask(c *Container, tasks string) bool {
 	namespaces := []string{c.Engine}
 	if c.Engine == "" || c.Engine == Kubelet {
 		namespaces = append([]string{"k8s.io"}, h.entries(tasks)...)

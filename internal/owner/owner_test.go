@@ -59,6 +59,35 @@ func TestNameOfAnother(t *testing.T) {
 	}
 }
 
+// TestMovedStorage: administrators keep containers elsewhere than the runtimes would, and say so in their configuration.
+func TestMovedStorage(t *testing.T) {
+	id := strings.Repeat("ab", 32)
+	docker := `{"ID":"` + id + `","Name":"/web","Config":{"Image":"nginx"}}`
+	podman := `[{"id":"` + id + `","names":["web"],"metadata":"{\"image-name\":\"nginx\"}"}]`
+	for _, c := range []struct{ name, cgroup, conf, text, state, content, want string }{
+		{"docker", "/docker/" + id, "/etc/docker/daemon.json", `{"data-root": "/srv/docker/"}`, "/srv/docker/containers/" + id + "/config.v2.json", docker, "web"},
+		{"docker, no path", "/docker/" + id, "/etc/docker/daemon.json", `{"data-root": "srv"}`, "/srv/containers/" + id + "/config.v2.json", docker, ""},
+		{"docker, no JSON", "/docker/" + id, "/etc/docker/daemon.json", `data-root: /srv`, "/srv/containers/" + id + "/config.v2.json", docker, ""},
+		{"podman", "/libpod_parent/libpod-" + id, "/etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n# graphroot = \"/no\"\ngraphroot = \"/srv/c\" # ours\n", "/srv/c/overlay-containers/containers.json", podman, "web"},
+		{"podman, the distribution's", "/libpod_parent/libpod-" + id, "/usr/share/containers/storage.conf", "graphroot='/srv/c'\n", "/srv/c/vfs-containers/containers.json", podman, "web"},
+		{"podman, no path", "/libpod_parent/libpod-" + id, "/etc/containers/storage.conf", "graphroot = \nrunroot = \"/srv/c\"\n", "/srv/c/vfs-containers/containers.json", podman, ""},
+	} {
+		dir := t.TempDir()
+		for path, text := range map[string]string{c.conf: c.text, c.state: c.content} {
+			if err := os.MkdirAll(filepath.Dir(dir+path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(dir+path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := &Host{FS: dir, Proc: dir + "/proc"}
+		if got, ok := h.OfCgroup(c.cgroup); !ok || got.Name != c.want {
+			t.Errorf("%s: %+v, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // TestHostileState puts what is no state in the place of state: it must neither block nor be believed.
 func TestHostileState(t *testing.T) {
 	id := strings.Repeat("ab", 32)

@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +21,7 @@ import (
 // insideEnv says to the test's program that it is the one in a mount namespace of its own.
 const insideEnv = "OWNER_TEST_INSIDE"
 
-// TestRealRuntimes starts containers with the real podman, runc and crun, where Debian's are installed, in a mount namespace where
+// TestRealRuntimes starts containers with the real podman, runc, crun, docker and containerd, where Debian's are installed, in a mount namespace where
 // /run and their storage are empty, and finds each by its process, its name and its ID.
 func TestRealRuntimes(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -48,9 +50,9 @@ func TestRealRuntimes(t *testing.T) {
 	}
 	before := cgroups(t)
 	t.Cleanup(func() {
-		// podman leaves the parent of its cgroups; what else is new is a leak.
+		// podman, docker and containerd leave the parents of their cgroups; what else is new is a leak.
 		for _, dir := range cgroups(t) {
-			if strings.Contains(dir, "/libpod_parent") && !slices.Contains(before, dir) {
+			if parent := filepath.Base(dir); slices.Contains([]string{"libpod_parent", "docker", "owner-test"}, parent) && !slices.Contains(before, dir) {
 				_ = os.Remove(dir)
 			}
 		}
@@ -63,6 +65,7 @@ func TestRealRuntimes(t *testing.T) {
 	t.Run("runc", func(t *testing.T) { bareReal(t, work, "runc", Runc) })
 	t.Run("crun", func(t *testing.T) { bareReal(t, work, "crun", Crun) })
 	t.Run("podman", func(t *testing.T) { podmanReal(t, work) })
+	t.Run("docker", func(t *testing.T) { dockerReal(t, work) })
 }
 
 // cgroups are the folders of all hierarchies, the deepest first.
@@ -215,6 +218,72 @@ func podmanReal(t *testing.T, work string) {
 	both, err := (&Host{}).Containers("owner-shop")
 	if err != nil || len(both) != 2 || !both[0].Sandbox {
 		t.Errorf("%+v, %v", both, err)
+	}
+}
+
+// dockerReal has a daemon of its own, and asks the containerd below it for a container that docker knows nothing of.
+func dockerReal(t *testing.T, work string) {
+	for _, program := range []string{"dockerd", "docker", "ctr"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	log, err := os.Create(filepath.Join(work, "dockerd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	daemon := exec.Command("dockerd", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--storage-driver", "vfs")
+	daemon.Stdout, daemon.Stderr = log, log
+	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = daemon.Process.Signal(unix.SIGTERM)
+		_ = daemon.Wait()
+	}()
+	for deadline := time.Now().Add(time.Minute); exec.Command("docker", "version").Run() != nil; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(log.Name())
+			t.Fatalf("docker's daemon does not answer: %s", said)
+		}
+	}
+	image := filepath.Join(work, "image.tar")
+	if err := os.WriteFile(image, busyboxTar(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "docker", "import", image, "box:1")
+	id := run(t, "docker", "run", "-d", "--name", "owner-web", "--network", "none", "box:1", "/bin/sleep", "600")
+	defer run(t, "docker", "rm", "-f", "owner-web")
+	pid, err := strconv.Atoi(run(t, "docker", "inspect", "-f", "{{.State.Pid}}", "owner-web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := found(t, pid, "owner-web", "docker://owner-web", id, "docker://"+id[:12])
+	if c.Runtime != Docker || c.ID != id || c.Name != "owner-web" || c.Image != "box:1" {
+		t.Errorf("%+v", c)
+	}
+
+	root := filepath.Join(work, "runc", "rootfs") // made by bareReal
+	ctr := func(args ...string) string {
+		return run(t, "ctr", append([]string{"-a", "/run/docker/containerd/containerd.sock", "-n", "owner-test"}, args...)...)
+	}
+	ctr("run", "-d", "--rootfs", root, "owner-cart", "/bin/sleep", "600")
+	defer func() {
+		ctr("task", "rm", "-f", "owner-cart")
+		ctr("container", "rm", "owner-cart")
+	}()
+	fields := strings.Fields(ctr("task", "ls")) // a header of three words, then a line of name, PID and state
+	if len(fields) != 6 {
+		t.Fatalf("%q", fields)
+	}
+	if pid, err = strconv.Atoi(fields[4]); err != nil {
+		t.Fatal(err)
+	}
+	c = found(t, pid, "owner-cart", "containerd://owner-cart")
+	if c.Runtime != Containerd || c.Name != "owner-cart" || c.Engine != "owner-test" {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -22,33 +22,67 @@ type stored struct {
 	Metadata string   `json:"metadata"` // JSON again
 }
 
+// dockerRoots are the folders that docker may keep its containers in: its own, and the one that its administrator chose (dockerd(8),
+// daemon.json).
+func (h *Host) dockerRoots() []string {
+	roots := []string{"/var/lib/docker"}
+	var conf struct {
+		Root string `json:"data-root"`
+	}
+	if h.load("/etc/docker/daemon.json", 0, &conf) && path.IsAbs(conf.Root) {
+		roots = append(roots, path.Clean(conf.Root))
+	}
+	return roots
+}
+
+// storageRoots are the folders that root's podman and CRI-O may keep theirs in. Of containers-storage.conf(5) the one line is read
+// that says so.
+func (h *Host) storageRoots() []string {
+	roots := []string{"/var/lib/containers/storage"}
+	for _, file := range []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"} {
+		text, ok := h.read(file, 0)
+		if !ok {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			key, value, _ := strings.Cut(line, "=")
+			value, _, _ = strings.Cut(value, "#")
+			value = strings.Trim(strings.TrimSpace(value), `"'`)
+			if strings.TrimSpace(key) == "graphroot" && path.IsAbs(value) && path.Clean(value) != roots[0] {
+				return append(roots, path.Clean(value))
+			}
+		}
+		break // the first file that is there is the whole configuration
+	}
+	return roots
+}
+
 // storages are the folders where the containers of a user lie, root's for "".
 func (h *Host) storages(uid string) []*storage {
 	if all, ok := h.memory.storage[uid]; ok {
 		return all
 	}
-	root, owner := "/var/lib/containers/storage", 0
+	roots, owner := h.storageRoots(), 0
 	if uid != "" && uid != "0" {
-		root, owner = "", anyOwner
+		roots, owner = nil, anyOwner
 		if u, err := user.LookupId(uid); err == nil && path.IsAbs(u.HomeDir) {
-			root = u.HomeDir + "/.local/share/containers/storage"
+			roots = []string{u.HomeDir + "/.local/share/containers/storage"}
 			owner = number(uid)
 		}
 	}
 	var all []*storage
-	for _, driver := range []string{"overlay", "vfs", "btrfs", "zfs"} {
-		if root == "" {
-			break
+	for _, root := range roots {
+		for _, driver := range []string{"overlay", "vfs", "btrfs", "zfs"} {
+			s := &storage{root: root, dir: root + "/" + driver + "-containers", owner: owner, names: map[string]stored{}}
+			var index []stored
+			if !h.load(s.dir+"/containers.json", owner, &index) {
+				continue
+			}
+			for _, e := range index {
+				s.names[e.ID] = e
+			}
+			all = append(all, s)
 		}
-		s := &storage{root: root, dir: root + "/" + driver + "-containers", owner: owner, names: map[string]stored{}}
-		var index []stored
-		if !h.load(s.dir+"/containers.json", owner, &index) {
-			continue
-		}
-		for _, e := range index {
-			s.names[e.ID] = e
-		}
-		all = append(all, s)
 	}
 	if h.memory.storage == nil {
 		h.memory.storage = map[string][]*storage{}
