@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,11 +24,13 @@ kubelet, LXC, systemd-nspawn, runc, crun.
 
 WORD is a PID or PID:INODE, net:[N] (or pid, mnt … :[N]), socket:[N], a port (8080, tcp/8080,
 ADDRESS:8080), an IP address, the name of a veth interface of the host, or a cgroup's path. A
-number is read in every way that it can be.
+number is read in every way that it can be. POD, POD/CONTAINER, docker://NAME and the like are the
+other way round: which process a container is.
 
 The exit code is 1 when nobody has it.`,
 		Example: `  tripod whois 4711
   tripod whois tcp/8080 10.88.0.5 veth3f2a
+  tripod whois web/nginx docker://shop
   tripod whois /sys/fs/cgroup/system.slice/ssh.service
   tripod whois 8080 -o jsonpath='{.items[*].container.pod}'`,
 		Args: cobra.MinimumNArgs(1),
@@ -52,7 +55,11 @@ func (a *app) whois(words []string, o output, bare bool) error {
 	unsure := false
 	for _, word := range words {
 		found, partial, err := whois.Ask(a.owners(), word)
-		if err != nil {
+		var several *owner.AmbiguousError
+		switch {
+		case errors.As(err, &several):
+			return err
+		case err != nil:
 			return misuse("write "+whois.Words, "%w", err)
 		}
 		nobody := func(w whois.Answer) bool { return w.PID == 0 }
@@ -76,11 +83,11 @@ func (a *app) whois(words []string, o output, bare bool) error {
 
 // hidden tells that what was printed may not be all.
 func (a *app) hidden() {
-	if os.Geteuid() == 0 {
-		_ = a.say("tripod: some processes may not be looked at (CAP_SYS_PTRACE is missing), so something may be missing here")
-		return
+	hint := ""
+	if os.Geteuid() != 0 {
+		hint = "; root sees all"
 	}
-	_ = a.say("tripod: some processes may not be looked at, so something may be missing here; root sees all")
+	_ = a.say("tripod: some processes may not be looked at, so something may be missing here%s", hint)
 }
 
 // answers prints who has what.

@@ -75,6 +75,8 @@ func (a *asker) ask(q Question) ([]Answer, error) {
 		return a.address(q)
 	case Interface:
 		return a.link(q)
+	case Container:
+		return a.container(q)
 	default:
 		return a.cgroup(q)
 	}
@@ -196,6 +198,26 @@ func (a *asker) process(q Question) ([]Answer, error) {
 		what += " (" + strconv.Itoa(in) + " inside)"
 	}
 	return []Answer{{What: what, PID: t.PID, Command: m.What(), Container: t.Container}}, nil
+}
+
+// container finds a container, or those of a Pod, by name.
+func (a *asker) container(q Question) ([]Answer, error) {
+	found, err := a.h.Containers(q.Name)
+	if errors.Is(err, owner.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []Answer
+	for _, c := range found {
+		one := Answer{What: "container " + c.Word(), PID: c.Init, Container: c}
+		if m, ok := a.h.Member(c.Init); ok {
+			one.Command = m.What()
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 // namespace finds the members of a namespace.

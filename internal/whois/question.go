@@ -28,6 +28,7 @@ const (
 	Address
 	Interface
 	Cgroup
+	Container
 )
 
 // Question is one reading of a word.
@@ -39,7 +40,7 @@ type Question struct {
 	Typed  bool         // Type is known
 	Proto  socket.Kinds // of a port: TCP, UDP or both
 	Addr   netip.Addr   // an address; of a port, the one it must be bound to, if any
-	Name   string       // of an interface, a cgroup
+	Name   string       // of an interface, a cgroup, a container
 }
 
 // firstNamespace is the least inode number of a namespace: those of the initial ones are fixed from 0xEFFFFFFA on
@@ -47,7 +48,7 @@ type Question struct {
 const firstNamespace = 0xEFFFFFF0
 
 // Words is how a word may be written, for a hint.
-const Words = "PID, PID:INODE, net:[N], socket:[N], PORT, tcp/PORT, udp/PORT, ADDRESS, ADDRESS:PORT, an interface's name, or a cgroup's path"
+const Words = "PID, PID:INODE, net:[N], socket:[N], PORT, tcp/PORT, udp/PORT, ADDRESS, ADDRESS:PORT, an interface's name, a cgroup's path, POD[/CONTAINER] or RUNTIME://NAME"
 
 // Parse reads a word, in every way that it can be read. It asks nothing of the machine.
 func Parse(word string) ([]Question, error) {
@@ -59,6 +60,9 @@ func Parse(word string) ([]Question, error) {
 	}
 	if strings.HasPrefix(word, "/") {
 		return []Question{{Kind: Cgroup, Name: cgroupPath(word)}}, nil
+	}
+	if strings.Contains(word, "://") {
+		return []Question{{Kind: Container, Name: word}}, nil
 	}
 	if id, ok := socket.ParseLink(word); ok {
 		return []Question{{Kind: Socket, Number: id}}, nil
@@ -85,7 +89,7 @@ func Parse(word string) ([]Question, error) {
 	return parseNumber(word, refuse)
 }
 
-// parseNumber reads numbers, and what is left: the names of interfaces.
+// parseNumber reads numbers, and what is left: the names of interfaces and containers.
 func parseNumber(word string, refuse func(string) ([]Question, error)) ([]Question, error) {
 	if pid, inode, ok := strings.Cut(word, ":"); ok && pid != "" {
 		n, err := strconv.ParseUint(strings.TrimPrefix(pid, "pid"), 10, 31)
@@ -100,10 +104,14 @@ func parseNumber(word string, refuse func(string) ([]Question, error)) ([]Questi
 	}
 	n, err := strconv.ParseUint(strings.TrimPrefix(word, ":"), 10, 64)
 	if err != nil {
-		if len(word) > 15 || strings.ContainsAny(word, " \t\n") { // IFNAMSIZ, net/if.h
-			return refuse("no interface has such a name, and it is nothing else that may have an owner")
+		if strings.ContainsAny(word, " \t\n") {
+			return refuse("no interface and no container has such a name, and it is nothing else that may have an owner")
 		}
-		return []Question{{Kind: Interface, Name: word}}, nil
+		named := []Question{{Kind: Container, Name: word}}
+		if len(word) <= 15 && !strings.Contains(word, "/") { // IFNAMSIZ, net/if.h
+			named = append([]Question{{Kind: Interface, Name: word}}, named...)
+		}
+		return named, nil
 	}
 	var all []Question
 	if n > 0 && n>>31 == 0 && word[0] != ':' {

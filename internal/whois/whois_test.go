@@ -17,7 +17,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	names := []string{"process", "namespace", "socket", "port", "address", "interface", "cgroup"}
+	names := []string{"process", "namespace", "socket", "port", "address", "interface", "cgroup", "container"}
 	for word, want := range map[string]string{
 		"1234":              "process 1234, port 1234",
 		"70000":             "process 70000, socket 70000",
@@ -37,7 +37,9 @@ func TestParse(t *testing.T) {
 		"[fd00::1]:80":      "port 80 at fd00::1",
 		"socket:[77]":       "socket 77",
 		"net:[4026531840]":  "namespace 4026531840 net",
-		"veth12ab":          "interface veth12ab",
+		"veth12ab":          "interface veth12ab, container veth12ab",
+		"web/nginx":         "container web/nginx",
+		"docker://shop":     "container docker://shop",
 		"/docker/ab/":       "cgroup /docker/ab",
 		"/sys/fs/cgroup/a":  "cgroup /a",
 		"":                  "!it is empty",
@@ -45,7 +47,8 @@ func TestParse(t *testing.T) {
 		"tcp/0":             "!from 1 to 65535",
 		"0":                 "!number 0",
 		"nosuch:[5]":        "!TYPE:[INODE]",
-		"averyverylongname": "!no interface",
+		"averyverylongname": "container averyverylongname",
+		"two words":         "!no interface and no container",
 		"x\x1b[2J y":        `!TYPE`,
 
 		"/sys/fs/cgroup/pids/a/b":              "cgroup /a/b",
