@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
@@ -71,12 +72,16 @@ func (a *app) dockerContainers(ctx context.Context) ([]dockerContainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	made, err := a.madeProcesses()
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	var all []dockerContainer
 	for _, pod := range pods {
 		for _, s := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
 			if s.ContainerID != "" {
-				all = append(all, dockerOf(pod, s, now))
+				all = append(all, dockerOf(pod, s, made(pod, s.Name), now))
 			}
 		}
 		if box, ok := dockerSandbox(pod, now); ok {
@@ -85,6 +90,30 @@ func (a *app) dockerContainers(ctx context.Context) ([]dockerContainer, error) {
 	}
 	slices.SortStableFunc(all, func(x, y dockerContainer) int { return y.created.Compare(x.created) })
 	return all, nil
+}
+
+// madeProcesses tells what a container's first process was made from: the image's command and variables are there, too. Nil is one
+// of which that is not known any more.
+func (a *app) madeProcesses() (func(pod *corev1.Pod, container string) *specs.Process, error) {
+	e, err := a.engine()
+	if err != nil {
+		return nil, err
+	}
+	boxes, err := a.boxes(e.Host, "", true, nil)
+	if err != nil {
+		return nil, err
+	}
+	return func(pod *corev1.Pod, container string) *specs.Process {
+		for _, box := range boxes {
+			if box.Pod.UID != pod.UID {
+				continue
+			}
+			if spec, err := box.Spec(container); err == nil {
+				return spec.Process
+			}
+		}
+		return nil
+	}, nil
 }
 
 // dockerName is the name that a kubelet gives a container: k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT.
@@ -102,14 +131,14 @@ func specOf(pod *corev1.Pod, name string) corev1.Container {
 	return corev1.Container{Name: name}
 }
 
-func dockerOf(pod *corev1.Pod, s corev1.ContainerStatus, now time.Time) dockerContainer {
+func dockerOf(pod *corev1.Pod, s corev1.ContainerStatus, process *specs.Process, now time.Time) dockerContainer {
 	spec := specOf(pod, s.Name)
-	full := inspectOf(pod, s, spec)
+	full := inspectOf(pod, s, spec, process)
 	c := dockerContainer{full: full, created: pod.CreationTimestamp.Time, running: full.State.Running}
 	if s.State.Running != nil {
 		c.created = s.State.Running.StartedAt.Time
 	}
-	c.Image, c.Command = s.Image, strings.Join(slices.Concat(spec.Command, spec.Args), " ")
+	c.Image, c.Command = s.Image, strings.TrimSpace(full.Path+" "+strings.Join(full.Args, " "))
 	c.State, c.Status = full.State.Status, dockerStatus(full.State, now)
 	c.fill(pod, now)
 	return c

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
@@ -166,15 +167,11 @@ type dockerNetwork struct {
 func dockerTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // inspectOf puts a container of a Pod into docker's form.
-func inspectOf(pod *corev1.Pod, s corev1.ContainerStatus, spec corev1.Container) dockerInspect {
+func inspectOf(pod *corev1.Pod, s corev1.ContainerStatus, spec corev1.Container, process *specs.Process) dockerInspect {
 	d := dockerInspect{
 		ID: dockerID(s.ContainerID), Created: dockerTime(pod.CreationTimestamp.Time), Image: s.ImageID, Name: "/" + dockerName(s.Name, pod, s.RestartCount),
 		RestartCount: s.RestartCount, Driver: "overlay2", Platform: "linux", Mounts: []dockerMount{}, HostConfig: hostConfig(pod), NetworkSettings: dockerAddresses(pod),
 		short: []string{s.Name, pod.Name + "/" + s.Name, pod.Namespace + "/" + pod.Name + "/" + s.Name, strings.TrimPrefix(s.ContainerID, "tripod://")},
-	}
-	command := slices.Concat(spec.Command, spec.Args)
-	if len(command) > 0 {
-		d.Path, d.Args = command[0], command[1:]
 	}
 	d.Config = dockerConfig{
 		Hostname: pod.Name, Tty: spec.TTY, OpenStdin: spec.Stdin, Cmd: spec.Args, Entrypoint: spec.Command, Image: s.Image, WorkingDir: spec.WorkingDir,
@@ -194,6 +191,17 @@ func inspectOf(pod *corev1.Pod, s corev1.ContainerStatus, spec corev1.Container)
 		if c.RunAsUser != nil {
 			d.Config.User = strconv.FormatInt(*c.RunAsUser, 10)
 		}
+	}
+	command := slices.Concat(spec.Command, spec.Args)
+	if process != nil {
+		command, d.Config.Env, d.Config.WorkingDir = process.Args, process.Env, process.Cwd
+		if len(spec.Command) == 0 && len(spec.Args) == 0 {
+			d.Config.Cmd = process.Args
+		}
+	}
+	d.Args = []string{}
+	if len(command) > 0 {
+		d.Path, d.Args = command[0], command[1:]
 	}
 	d.HostConfig.Memory = spec.Resources.Limits.Memory().Value()
 	d.HostConfig.NanoCpus = spec.Resources.Limits.Cpu().MilliValue() * 1e6

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,9 +25,11 @@ func dockerPod(now time.Time) []dockerContainer {
 		{Name: "nginx", Image: "nginx:1.27", ContainerID: "tripod://a", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(now.Add(-5 * time.Minute))}}},
 		{Name: "job", Image: "busybox", ContainerID: "tripod://b", RestartCount: 2, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled", FinishedAt: metav1.NewTime(now.Add(-70 * time.Second))}}},
 	}
+	// What the image says is known of what was made from it.
+	made := map[string]*specs.Process{"job": {Args: []string{"sh", "-c", "job"}, Env: []string{"A=b"}, Cwd: "/work"}}
 	var all []dockerContainer
 	for _, s := range pod.Status.ContainerStatuses {
-		all = append(all, dockerOf(pod, s, now))
+		all = append(all, dockerOf(pod, s, made[s.Name], now))
 	}
 	box, _ := dockerSandbox(pod, now)
 	return append(all, box)
@@ -41,7 +44,7 @@ func TestDockerPs(t *testing.T) {
 	for format, want := range map[string]string{
 		"": `CONTAINER ID   IMAGE        COMMAND                  CREATED         STATUS                            PORTS     NAMES
 ` + all[0].ID + `   nginx:1.27   "nginx -g daemon off…"   5 minutes ago   Up 5 minutes                                k8s_nginx_web_default_0f0e0d0c-1111-4222-8333-444455556666_0
-` + all[1].ID + `   busybox      ""                       3 hours ago     Exited (137) About a minute ago             k8s_job_web_default_0f0e0d0c-1111-4222-8333-444455556666_2
+` + all[1].ID + `   busybox      "sh -c job"              3 hours ago     Exited (137) About a minute ago             k8s_job_web_default_0f0e0d0c-1111-4222-8333-444455556666_2
 ` + all[2].ID + `   pause        "/pause"                 3 hours ago     Up 3 hours                                  k8s_POD_web_default_0f0e0d0c-1111-4222-8333-444455556666_0
 `,
 		"{{.State}} {{upper .Image}}":   "running NGINX:1.27\nexited BUSYBOX\nrunning PAUSE\n",
@@ -109,6 +112,9 @@ func TestDockerInspect(t *testing.T) {
 		if err := a.printInspect([]dockerInspect{all[0].full}, format); err != nil || b.String() != want {
 			t.Errorf("%s: %q, %v; want %q", format, b.String(), err, want)
 		}
+	}
+	if d := all[1].full; d.Path != "sh" || len(d.Args) != 2 || d.Config.Env[0] != "A=b" || d.Config.WorkingDir != "/work" || len(d.Config.Cmd) != 3 {
+		t.Errorf("%+v", d)
 	}
 	if s := all[1].full.State; s.Status != "exited" || !s.OOMKilled || s.ExitCode != 137 || s.Pid != 0 {
 		t.Errorf("%+v", s)
