@@ -25,9 +25,41 @@ import (
 // enterFlags are the words of enter.
 type enterFlags struct {
 	execFlags
-	tools string
-	noTTY bool
+	tools  string
+	noTTY  bool
+	spaces [len(spaceFlags)]bool
 }
+
+// spaceFlags are the namespaces that can be asked for one by one, by nsenter's words. -u and -n are the user and the namespace of the
+// Pod here, as they are of exec.
+var spaceFlags = [...]struct{ name, short, what string }{
+	{"mount", "m", "mount"},
+	{"pid", "p", "PID"},
+	{"ipc", "i", "IPC"},
+	{"uts", "", "UTS"},
+	{"net", "", "network"},
+	{"cgroup", "C", "cgroup"},
+	{"user-namespace", "U", "user"},
+	{"time", "", "time"},
+}
+
+// spaceWords are the options of nsenter that join what was asked for: all, where nothing was.
+func (f enterFlags) spaceWords() []string {
+	var words []string
+	for i, on := range f.spaces {
+		if on {
+			words = append(words, "--"+strings.TrimSuffix(spaceFlags[i].name, "-namespace"))
+		}
+	}
+	if words == nil {
+		return []string{"--all"}
+	}
+	return words
+}
+
+// some says that not all namespaces are joined, and mount whether the mount namespace is.
+func (f enterFlags) some() bool  { return f.spaces != [len(spaceFlags)]bool{} }
+func (f enterFlags) mount() bool { return f.spaces[0] || !f.some() }
 
 // What --tools means beside an image.
 const (
@@ -42,7 +74,8 @@ func newEnter(a *app) *cobra.Command {
 		Short: "Enter a container with a shell, and with tools if it has none",
 		Long: `Run a shell or a command in a running container, of a Pod or of another runtime
 (docker://NAME, podman://NAME, cri://ID, unit://NAME.service, ip://ADDRESS, PID): in all of its
-namespaces, in its cgroup, with its user, capabilities, limits and variables.
+namespaces, in its cgroup, with its user, capabilities, limits and variables. With -m, -p, -i, -C, -U,
+--uts, --net or --time only these namespaces are joined, and the others stay the host's.
 
 Where the image has no shell, tools come along: those of --tools, else the host's. They are laid
 over the container's root in a mount namespace of the command's own: nothing is written to the image,
@@ -51,6 +84,7 @@ static busybox, or what --tools=host has: the host's programs and libraries. --t
 image's. What is edited of the container's own files there is edited in the container.`,
 		Example: `  tripod enter web
   tripod enter web -c nginx -- ps ax
+  tripod enter web -c nginx --net -- ss -ltn
   tripod enter distroless --tools=busybox
   tripod enter docker://db --tools=host -- strace -p 1`,
 		Args:              cobra.MinimumNArgs(1),
@@ -73,6 +107,9 @@ image's. What is edited of the container's own files there is edited in the cont
 	flags.StringVarP(&f.user, "user", "u", "", "as this user: UID[:GID] or NAME[:GROUP]")
 	flags.StringVarP(&f.cwd, "cwd", "w", "", "in this folder")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "with a variable: NAME=VALUE, or NAME to pass ours on")
+	for i, space := range spaceFlags {
+		flags.BoolVarP(&f.spaces[i], space.name, space.short, false, "join the "+space.what+" namespace, and others only where they are named")
+	}
 	_ = cmd.RegisterFlagCompletionFunc("container", a.completeContainers)
 	return cmd
 }
@@ -93,7 +130,12 @@ func (a *app) enter(cmd *cobra.Command, word string, args []string, f enterFlags
 		return err
 	}
 	f.stdin, f.tty = true, !f.noTTY && isTerminal(a.in) && isTerminal(a.out)
-	if len(args) == 0 && f.tools == "" {
+	switch {
+	case !f.mount() && f.tools != "":
+		return misuse("add -m", "cannot bring tools along: they are laid over the files of the mount namespace, which is not joined")
+	case !f.mount() && len(args) == 0:
+		args = []string{"sh"} // the host's
+	case len(args) == 0 && f.tools == "":
 		shell, err := nsenter.Shell(in.target, in.env)
 		if err != nil {
 			return fmt.Errorf("cannot enter %s: %w", word, err)
@@ -105,7 +147,7 @@ func (a *app) enter(cmd *cobra.Command, word string, args []string, f enterFlags
 			}
 		}
 	}
-	if f.tools == "" && in.box != nil {
+	if f.tools == "" && in.box != nil && !f.some() {
 		// The container's keeper does it, with the seccomp filter too.
 		f.container = in.name
 		return a.exec(cmd, in.box.String(), args, f.execFlags)
@@ -252,16 +294,16 @@ func nsenterWords(in *entrance, tools string, args []string, f enterFlags) []str
 	if t.Inode != 0 {
 		pid += ":" + strconv.FormatUint(t.Inode, 10)
 	}
-	words := []string{
-		"nsenter", "--target=" + pid, "--start-time=" + strconv.FormatUint(t.Start, 10), "--all", "--join-cgroup", "--like-container",
-		"--forward-signals", "--kill-child",
-	}
+	words := []string{"nsenter", "--target=" + pid, "--start-time=" + strconv.FormatUint(t.Start, 10)}
+	words = append(words, f.spaceWords()...)
+	words = append(words, "--join-cgroup", "--like-container", "--forward-signals", "--kill-child")
 	if in.user != nil {
 		words = append(words, fmt.Sprint("--setuid=", in.user.UID), fmt.Sprint("--setgid=", in.user.GID))
 	}
 	switch {
 	case f.cwd != "":
 		words = append(words, "--wdns="+f.cwd)
+	case !f.mount(): // the host's folder, where we are
 	case in.cwd != "":
 		words = append(words, "--wdns="+in.cwd)
 	default:

@@ -43,6 +43,20 @@ func TestEnterWords(t *testing.T) {
 			enterFlags{execFlags: execFlags{cwd: "/tmp"}},
 			"--target=7:1234 --start-time=99 --all --join-cgroup --like-container --forward-signals --kill-child --wdns=/tmp -- sh -c x",
 		},
+		{
+			"two namespaces",
+			entrance{target: target, cwd: "/srv"},
+			"",
+			enterFlags{spaces: [len(spaceFlags)]bool{0: true, 1: true}},
+			"--target=7:1234 --start-time=99 --mount --pid --join-cgroup --like-container --forward-signals --kill-child --wdns=/srv -- sh -c x",
+		},
+		{
+			"all but the files",
+			entrance{target: target, cwd: "/srv"},
+			"",
+			enterFlags{spaces: [len(spaceFlags)]bool{false, true, true, true, true, true, true, true}},
+			"--target=7:1234 --start-time=99 --pid --ipc --uts --net --cgroup --user --time --join-cgroup --like-container --forward-signals --kill-child -- sh -c x",
+		},
 	} {
 		words := nsenterWords(&c.in, c.tools, []string{"sh", "-c", "x"}, c.f)
 		if got := strings.Join(words[1:], " "); words[0] != "nsenter" || got != c.want {

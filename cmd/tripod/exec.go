@@ -152,17 +152,20 @@ func execError(box *sandbox.Sandbox, container, program string, err error) error
 	return &exitError{refused.Code, err}
 }
 
-// missingHint says what to do about a command that is not there: a shell that is there, for a shell that is not.
+// missingHint says what to do about a command that is not there: a shell that is there, for a shell that is not; tools that come
+// along, where there is none.
 func missingHint(box *sandbox.Sandbox, container, program string) string {
-	if !strings.HasSuffix(program, "sh") {
-		return "see what is there: tripod exec " + box.Pod.Name + " -c " + container + " -- ls /bin"
-	}
+	in := box.Pod.Name + " -c " + container
 	for _, shell := range []string{"sh", "ash", "dash", "bash"} {
-		if shell != program && box.Has(container, "/bin/"+shell) {
+		switch {
+		case shell == program || !box.Has(container, "/bin/"+shell):
+		case strings.HasSuffix(program, "sh"):
 			return "the image has no " + program + "; try " + shell
+		default:
+			return "see what is there: tripod exec " + in + " -- ls /bin"
 		}
 	}
-	return "the image has no shell"
+	return "the image has no shell; bring tools along: tripod enter " + in + " --tools -- " + program
 }
 
 // passOn fills in our values of variables that are given by name alone; those that we do not have are left out.
