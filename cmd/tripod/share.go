@@ -124,7 +124,7 @@ func (a *app) printShares(m share.Matrix, only []string, o output, bare bool) er
 	}
 	kinds := share.Kinds()
 	if o != "wide" && len(only) == 0 {
-		kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == share.Cgroup || k == share.Hostname || k == share.IDMap })
+		kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == share.Cgroup || k == share.IDMap })
 	}
 	if len(only) > 0 {
 		kinds = only
