@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tripod/internal/keeper"
+	"tripod/internal/owner"
 	"tripod/internal/sandbox"
 )
 
@@ -50,6 +51,10 @@ once, behind the names of their containers, and the exit code is the highest.`,
 			}
 			if len(args) < 2 {
 				return misuse("write it after --: tripod exec "+args[0]+" -- COMMAND", "cannot run a command in Pod %s: no command", args[0])
+			}
+			if strings.Contains(args[0], "://") {
+				hint := "tripod enter " + args[0] + " -- " + strings.Join(args[1:], " ")
+				return misuse(hint, "cannot run a command in %s: exec is for Pods of tripod, enter for all containers", owner.Sanitise(args[0]))
 			}
 			if f.each {
 				return a.execEach(cmd.Context(), args[0], args[1:], f)
