@@ -126,7 +126,7 @@ func (c *Command) once(o *options) (partial bool, unread string, err error) {
 func unreadOf(s *ns.Snapshot) string {
 	n, pid := 0, 0
 	for _, p := range s.Processes {
-		if p.NS == [ns.NumTypes]uint64{} {
+		if p.PID == p.TGID && p.NS == [ns.NumTypes]uint64{} {
 			n, pid = n+1, p.PID
 		}
 	}
