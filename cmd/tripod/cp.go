@@ -22,14 +22,23 @@ in a container is POD:PATH. The image needs no tar: the files are read and writt
 and every link of the container is followed inside the container.
 
 As with docker cp a target that is a folder receives the source under its own name; SOURCE/. copies
-what is in it.`,
+what is in it.
+
+With - as SOURCE a tar is read from standard input and put into the folder TARGET of a container;
+with - as TARGET a tar of SOURCE is written to standard output.`,
 		Example: `  tripod cp web:/etc/nginx/nginx.conf .
   tripod cp -c nginx site/. web:/usr/share/nginx/html
-  tripod cp shop/web:/tmp/core web:/tmp/`,
+  tripod cp shop/web:/tmp/core web:/tmp/
+  tripod cp web:/var/log - | tar t
+  tar c site | tripod cp - web:/usr/share/nginx/html`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := a.copyable(args); err != nil {
 				return err
+			}
+			o.Skipped = func(name string) { _ = a.say("note: left out %s: neither file, folder nor link", name) }
+			if args[0] == "-" || args[1] == "-" {
+				return a.stream(namespace, container, args[0], args[1], o)
 			}
 			from, source, err := a.tree(namespace, container, args[0])
 			if err != nil {
@@ -41,7 +50,6 @@ what is in it.`,
 				return err
 			}
 			defer to.Close()
-			o.Skipped = func(name string) { _ = a.say("note: left out %s: neither file, folder nor link", name) }
 			return sandbox.Copy(from, source, to, target, o)
 		},
 	}
@@ -50,6 +58,33 @@ what is in it.`,
 	cmd.Flags().BoolVarP(&o.Archive, "archive", "a", false, "keep owner and group")
 	cmd.Flags().BoolVarP(&o.Follow, "follow-link", "L", false, "copy what a link given as SOURCE leads to")
 	return cmd
+}
+
+// stream copies a tar from standard input into a container, or one of what is in a container to standard output.
+func (a *app) stream(namespace, container, source, target string, o sandbox.CopyOptions) error {
+	word, send := source, target == "-"
+	if !send {
+		word = target
+	}
+	if _, _, inPod := podPath(word); !inPod {
+		return misuse("the other one is POD:PATH; on this host tar does it", "cannot copy %s to %s: no container", source, target)
+	}
+	stream, doing := any(a.in), "cannot read a tar from a terminal"
+	if send {
+		stream, doing = a.out, "cannot write a tar to a terminal"
+	}
+	if isTerminal(stream) {
+		return misuse("lead it elsewhere with < or >", "%s", doing)
+	}
+	tree, path, err := a.tree(namespace, container, word)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if send {
+		return sandbox.Send(tree, path, a.out, o)
+	}
+	return sandbox.Receive(a.in, tree, path, o)
 }
 
 // copyable refuses a word that is no path, and a folder of this host that holds the containers' own files: its copy would

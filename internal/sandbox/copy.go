@@ -59,13 +59,26 @@ func onThread(to *Tree, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread's ids end with it
-		if err := errors.Join(unix.Setfsgid(to.gid), unix.Setfsuid(to.uid)); err != nil {
+		if err := errors.Join(unix.Setfsgid(to.gid), unix.Setfsuid(to.uid), effective()); err != nil {
 			done <- err
 			return
 		}
 		done <- do()
 	}()
 	return <-done
+}
+
+// effective gives the thread back what another file system user id took from it: the files of others, and their owners.
+func effective() error {
+	h := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(h, &data[0]); err != nil {
+		return err
+	}
+	for i := range data {
+		data[i].Effective = data[i].Permitted
+	}
+	return unix.Capset(h, &data[0])
 }
 
 func copyTree(from *Tree, source string, to *Tree, target string, o CopyOptions) error {
@@ -88,7 +101,7 @@ func copyTree(from *Tree, source string, to *Tree, target string, o CopyOptions)
 		return naming(target, err)
 	}
 	defer unix.Close(place)
-	c := copier{CopyOptions: o}
+	c := copier{CopyOptions: o, uid: to.uid - from.uid, gid: to.gid - from.gid}
 	if into {
 		return c.children(fd, place, source)
 	}
@@ -166,10 +179,24 @@ func (t *Tree) open(name string, flags int, mode uint64) (int, error) {
 func naming(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
 // copier copies below two directories that are open. Names are single, and links are never followed.
-type copier struct{ CopyOptions }
+type copier struct {
+	CopyOptions
+	uid, gid int // what is added to owners: both trees' users keep their numbers
+}
 
 // children copies all that is in one directory into another.
 func (c *copier) children(from, to int, name string) error {
+	return eachChild(from, name, func(fd int, full string) error {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return naming(full, err)
+		}
+		return c.node(fd, &st, to, path.Base(full), full)
+	})
+}
+
+// eachChild opens, by O_PATH, each thing in a directory; full is the directory's name with its own behind it.
+func eachChild(from int, name string, each func(fd int, full string) error) error {
 	fd, err := unix.Openat(from, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return naming(name, err)
@@ -179,7 +206,7 @@ func (c *copier) children(from, to int, name string) error {
 	for {
 		names, err := dir.Readdirnames(256)
 		for _, child := range names {
-			if err := c.child(fd, child, to, path.Join(name, child)); err != nil {
+			if err := openChild(fd, child, path.Join(name, child), each); err != nil {
 				return err
 			}
 		}
@@ -192,7 +219,7 @@ func (c *copier) children(from, to int, name string) error {
 	}
 }
 
-func (c *copier) child(dir int, name string, to int, full string) error {
+func openChild(dir int, name, full string, each func(fd int, full string) error) error {
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // gone since it was listed
@@ -201,11 +228,7 @@ func (c *copier) child(dir int, name string, to int, full string) error {
 		return naming(full, err)
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return naming(full, err)
-	}
-	return c.node(fd, &st, to, name, full)
+	return each(fd, full)
 }
 
 // node copies one thing, opened by O_PATH, to a name in a directory.
@@ -253,52 +276,71 @@ const createFile = unix.O_WRONLY | unix.O_CREAT | unix.O_NONBLOCK | unix.O_NOCTT
 // file copies a regular file to a name in a directory. What has the name now is removed first: it may be a link, or a
 // program that runs. Only what something is mounted on is written over.
 func (c *copier) file(fd int, st *unix.Stat_t, to int, name string) error {
-	if err := unix.Unlinkat(to, name, 0); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) {
-		return err
-	}
-	made, err := unix.Openat(to, name, createFile|unix.O_NOFOLLOW, 0o600)
+	made, err := c.create(to, name)
 	if err != nil {
 		return err
 	}
 	return c.fill(made, fd, st)
 }
 
+func (c *copier) create(to int, name string) (int, error) {
+	if err := unix.Unlinkat(to, name, 0); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) {
+		return -1, err
+	}
+	return unix.Openat(to, name, createFile|unix.O_NOFOLLOW, 0o600)
+}
+
 // fill writes the copy of the file fd to made, and closes made.
 func (c *copier) fill(made, fd int, st *unix.Stat_t) error {
-	out := os.NewFile(uintptr(made), "")
-	// It may have been exchanged since it was looked at.
-	if err := regular(made); err != nil {
-		return errors.Join(err, out.Close())
-	}
-	if err := unix.Ftruncate(made, 0); err != nil {
-		return errors.Join(err, out.Close())
-	}
 	in, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // our own descriptor: leads to no other file
 	if err != nil {
-		out.Close()
-		return err
+		return errors.Join(err, unix.Close(made))
 	}
 	defer in.Close()
-	if _, err = io.Copy(out, in); err == nil {
+	return c.pour(made, in, st)
+}
+
+// pour writes what is read to made, and closes made.
+func (c *copier) pour(made int, in io.Reader, st *unix.Stat_t) error {
+	out := os.NewFile(uintptr(made), "")
+	// It may have been exchanged since it was looked at.
+	err := regular(made)
+	if err == nil {
+		err = unix.Ftruncate(made, 0)
+	}
+	if err == nil {
+		_, err = io.Copy(out, in)
+	}
+	if err == nil {
 		err = c.finish(made, st)
 	}
 	return errors.Join(err, out.Close())
 }
 
 func (c *copier) link(fd int, st *unix.Stat_t, to int, name string) error {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf)
+	leadsTo, err := readlink(fd)
 	if err != nil {
 		return err
 	}
+	return c.symlink(leadsTo, st, to, name)
+}
+
+// readlink is what a link that was opened by O_PATH says.
+func readlink(fd int) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	return string(buf[:max(n, 0)]), err
+}
+
+func (c *copier) symlink(leadsTo string, st *unix.Stat_t, to int, name string) error {
 	if err := unix.Unlinkat(to, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	if err := unix.Symlinkat(string(buf[:n]), to, name); err != nil {
+	if err := unix.Symlinkat(leadsTo, to, name); err != nil {
 		return err
 	}
 	if c.Archive {
-		if err := unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fchownat(to, name, int(st.Uid)+c.uid, int(st.Gid)+c.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return err
 		}
 	}
@@ -309,7 +351,7 @@ func (c *copier) link(fd int, st *unix.Stat_t, to int, name string) error {
 // finish gives a copy its owner, mode and times: the owner first, since chown takes setuid bits away.
 func (c *copier) finish(fd int, st *unix.Stat_t) error {
 	if c.Archive {
-		if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		if err := unix.Fchown(fd, int(st.Uid)+c.uid, int(st.Gid)+c.gid); err != nil {
 			return err
 		}
 	}

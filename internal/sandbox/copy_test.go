@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +20,38 @@ func tree(t *testing.T, dir string) *Tree {
 	}
 	t.Cleanup(func() { f.Close() })
 	return &Tree{root: f}
+}
+
+// Between trees whose users have other numbers on the host, owners keep the number that they have inside.
+func TestCopyOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("owners are given by root")
+	}
+	from, to := t.TempDir(), t.TempDir()
+	write(t, from+"/file", "text")
+	os.Chown(from+"/file", 1033, 1033)
+	for _, d := range []string{to, to + "/private"} { // of a user of the tree's, closed to its root's host id
+		os.MkdirAll(d, 0o700)
+		os.Chown(d, 2033, 2033)
+	}
+	source, target := tree(t, from), tree(t, to)
+	source.uid, source.gid, target.uid, target.gid = 1000, 1000, 2000, 2000
+	var b bytes.Buffer
+	for name, err := range map[string]error{
+		"copied":   Copy(source, "/file", target, "/private/copied", CopyOptions{Archive: true}),
+		"rooted":   Copy(source, "/file", target, "/private/rooted", CopyOptions{}),
+		"streamed": errors.Join(Send(source, "/file", &b, CopyOptions{}), Receive(&b, target, "/private", CopyOptions{Archive: true})),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]uint32{"copied": 2033, "rooted": 2000, "file": 2033} {
+		var st unix.Stat_t
+		if err := unix.Stat(to+"/private/"+name, &st); err != nil || st.Uid != want || st.Gid != want {
+			t.Errorf("%s: owner %d:%d, %v", name, st.Uid, st.Gid, err)
+		}
+	}
 }
 
 func TestCopy(t *testing.T) {
