@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -178,7 +180,8 @@ func (e *Engine) leakedPods() []Finding {
 	return append(all, good("pods", "%d here", len(boxes)))
 }
 
-// leakedCgroups finds groups of Pods that have no folder. Another tripod of this host may have them.
+// leakedCgroups finds groups of Pods that have no folder. Those in which something runs another tripod of this host may
+// have; they are ours when Root has their files.
 func (e *Engine) leakedCgroups() []Finding {
 	host, err := cgroup.Detect()
 	if err != nil {
@@ -200,12 +203,16 @@ func (e *Engine) leakedCgroups() []Finding {
 		}
 	}
 	var all []Finding
-	for name := range seen {
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
 		procs, err := cgroup.Open(host, name).Procs()
-		if err == nil && len(procs) > 0 {
-			continue // of a tripod with another root
+		dir, uid := path.Split(name)
+		_, files := os.Lstat(filepath.Join(e.Host.Root, "containers", uid))
+		switch {
+		case err != nil || len(procs) == 0:
+			all = append(all, bad("cgroups", "rmdir it in every hierarchy", "group %s is empty and of no Pod here", name))
+		case files == nil && dir == "tripod/":
+			all = append(all, bad("cgroups", "tripod ps ends it", "Pod %s runs, and its folder is gone", uid))
 		}
-		all = append(all, bad("cgroups", "rmdir it in every hierarchy", "group %s is empty and of no Pod here", name))
 	}
 	return all
 }

@@ -50,25 +50,52 @@ func Bury(run, uid string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, own := range []string{s.CgroupPath, s.KeeperCgroup} {
+	if err := endGroups(host, s.CgroupPath, s.KeeperCgroup); err != nil {
+		return nil, err
+	}
+	return burial(dir, &s)
+}
+
+// BuryLost ends what runs in the cgroups of a Pod whose folder is gone, its keeper too.
+func BuryLost(uid string) error {
+	group, own := "tripod/"+uid, keeperGroups+uid
+	if uid == path.Base(keeperGroups) {
+		return fmt.Errorf("cannot bury pod %q: that is no UID", uid)
+	}
+	if err := errors.Join(cgroup.CheckPath(group), cgroup.CheckPath(own)); err != nil {
+		return fmt.Errorf("cannot bury pod %q: %w", uid, err)
+	}
+	host, err := cgroup.Detect()
+	if err != nil {
+		return err
+	}
+	return endGroups(host, own, group)
+}
+
+// keeperGroups is where the keepers' cgroups are, with the Pod's UID behind it.
+const keeperGroups = "tripod/keepers/"
+
+// endGroups kills what is in cgroups and removes them, with those above as far as nothing else is left in them.
+func endGroups(host cgroup.Host, paths ...string) error {
+	for _, own := range paths {
 		if own == "" {
 			continue
 		}
 		group := cgroup.Open(host, own)
 		if err := group.Kill(); err != nil {
-			return nil, err
+			return err
 		}
 		if err := group.Remove(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	prune(host, &s)
-	return burial(dir, &s)
+	prune(host, paths...)
+	return nil
 }
 
-// prune removes the cgroups that the Pod's own were made below, as far as nothing else is left in them.
-func prune(host cgroup.Host, s *Sandbox) {
-	for _, own := range []string{s.KeeperCgroup, s.CgroupPath} {
+// prune removes the cgroups that a Pod's own were made below, as far as nothing else is left in them.
+func prune(host cgroup.Host, paths ...string) {
+	for _, own := range paths {
 		for above := path.Dir(own); above != "." && above != "/"; above = path.Dir(above) {
 			_, _ = cgroup.Open(host, above).Prune()
 		}

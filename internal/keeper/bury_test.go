@@ -1,12 +1,41 @@
 package keeper
 
 import (
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"tripod/internal/life"
 )
+
+// A Pod whose folder is gone ends as a whole, with its keeper.
+func TestBuryLost(t *testing.T) {
+	p := newPod(t, func(s *Sandbox) { s.CgroupPath, s.KeeperCgroup = "tripod/"+s.UID, keeperGroups+s.UID }).spawn()
+	p.container("a", "sleep 1000", nil).apply()
+	s := p.running("a")
+	pids := []int{p.Hello().Pid, s.Pause.Pid, s.Container("a").Pid}
+	for _, uid := range []string{"keepers", "..", "", "a/../b"} {
+		if err := BuryLost(uid); err == nil {
+			t.Errorf("buried %q", uid)
+		}
+	}
+	if !alive(pids[0]) {
+		t.Fatal("the keeper of another died")
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := BuryLost(p.box.UID); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		p.wait("it is gone", func() bool { return !alive(pid) })
+	}
+	if err := BuryLost(p.box.UID); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+}
 
 func TestBury(t *testing.T) {
 	p := newPod(t, nil).spawn()

@@ -187,7 +187,7 @@ func (k *keep) clear() {
 		_ = group.Kill()
 		_ = group.Remove()
 	}
-	defer prune(host, k.sandbox)
+	defer prune(host, k.sandbox.KeeperCgroup, k.sandbox.CgroupPath)
 	if k.sandbox.KeeperCgroup == "" {
 		return
 	}

@@ -100,7 +100,7 @@ func bear(binary, dir string, files map[string]*os.File) (_ *birth.Child, err er
 		defer func() {
 			if err != nil {
 				_ = group.Remove()
-				prune(host, &box)
+				prune(host, box.KeeperCgroup, box.CgroupPath)
 			}
 		}()
 		join, err := group.Join()

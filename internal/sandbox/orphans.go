@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tripod/internal/keeper"
 	"tripod/internal/network"
 	"tripod/internal/record"
 	"tripod/internal/volume"
@@ -46,7 +47,8 @@ func (h Host) pair() error {
 	return record.PutFast(path, h.RunRoot)
 }
 
-// SweepOrphans removes what Pods without a folder have left in Root: after a reboot, what all of them had. Owners are
+// SweepOrphans removes what Pods without a folder have left in Root: after a reboot, what all of them had. Where somebody
+// removed the folder of a Pod that runs, it ends. Owners are
 // those who lease images, of whom the Pods' containers are given up by release. Logs stay: they may tell why the host
 // went down.
 func (h Host) SweepOrphans(ctx context.Context, owners []string, release func(owner string) error) error {
@@ -61,8 +63,13 @@ func (h Host) SweepOrphans(ctx context.Context, owners []string, release func(ow
 		}
 	}
 	for dir, remove := range map[string]func(uid string) error{
-		"containers": func(uid string) error { return os.RemoveAll(filepath.Join(h.Root, "containers", uid)) },
-		"volumes":    func(uid string) error { return volume.Remove(h.Root, h.RunRoot, uid) },
+		"containers": func(uid string) error {
+			if err := keeper.BuryLost(uid); err != nil {
+				return err
+			}
+			return os.RemoveAll(filepath.Join(h.Root, "containers", uid))
+		},
+		"volumes": func(uid string) error { return volume.Remove(h.Root, h.RunRoot, uid) },
 	} {
 		entries, err := os.ReadDir(filepath.Join(h.Root, dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
