@@ -76,7 +76,9 @@ func (r *runner) detached(ctx context.Context, pods []*corev1.Pod) error {
 		return errors.Join(startError(err), r.remove(made))
 	}
 	for _, p := range made {
-		p.Release()
+		if err := p.Handover(); err != nil {
+			return err
+		}
 		if err := r.print("pod/%s\n", p.Pod.Name); err != nil {
 			return err
 		}

@@ -39,6 +39,9 @@ type Engine struct {
 type Options struct {
 	OnOrphan string // life.OrphanStop or life.OrphanKeep
 	Remove   bool   // remove the Pod when it has ended; whoever runs it does so, and Sweep if that is gone
+
+	Named   bool          // the Pod has its UID and time of creation: an API server gave them
+	Records []life.Record // how an earlier life of the same Pod left its containers: their numbers and restarts go on from there
 }
 
 // Prepared is a Pod that is ready to begin: everything is made but its containers.
@@ -53,7 +56,11 @@ func (p *Prepared) Begin(ctx context.Context) error { return p.Start(ctx, p.Life
 // Prepare makes a Pod up to the moment before its containers begin. The caller holds its engine lock until Release. When
 // Prepare fails it has left nothing.
 func (e *Engine) Prepare(ctx context.Context, pod *corev1.Pod, images Images, o Options) (*Prepared, error) {
-	pod = sandbox.Stamp(pod, newUID(), time.Now())
+	if o.Named {
+		pod = pod.DeepCopy()
+	} else {
+		pod = sandbox.Stamp(pod, newUID(), time.Now())
+	}
 	if o.Remove {
 		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, sandbox.AnnotationRemove, "true")
 	}
@@ -64,6 +71,9 @@ func (e *Engine) Prepare(ctx context.Context, pod *corev1.Pod, images Images, o 
 	box, err := sandbox.Claim(host, pod)
 	if err != nil {
 		return nil, err
+	}
+	if err := keeper.Seed(box.Dir(), string(pod.UID), o.Records); err != nil {
+		return nil, errors.Join(err, e.Remove(context.WithoutCancel(ctx), box, true), box.Release())
 	}
 	p := &Prepared{Sandbox: box}
 	if p.Life, err = e.build(ctx, box, images, o.OnOrphan); err != nil {
@@ -104,7 +114,7 @@ func (e *Engine) Look(ctx context.Context, box *sandbox.Sandbox) (*corev1.Pod, e
 	}
 	pod.Status = Status(pod, Seen{
 		Life: state.Life, Records: state.Containers, Finished: state.Finished, Stopping: state.Stopping,
-		IPs: podIPs(box), HostIP: hostIP(),
+		IPs: PodIPs(box), HostIP: HostIP(),
 	}, time.Now())
 	return pod, nil
 }

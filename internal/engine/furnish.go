@@ -76,18 +76,18 @@ func tellsIPs(containers []corev1.Container) bool {
 
 func addresses(box *sandbox.Sandbox) []string {
 	var ips []string
-	for _, ip := range podIPs(box) {
+	for _, ip := range PodIPs(box) {
 		ips = append(ips, ip.String())
 	}
 	return ips
 }
 
-// podIPs are the Pod's addresses; on the host's network they are the host's.
-func podIPs(box *sandbox.Sandbox) []netip.Addr {
+// PodIPs are the Pod's addresses; on the host's network they are the host's.
+func PodIPs(box *sandbox.Sandbox) []netip.Addr {
 	if !box.Pod.Spec.HostNetwork {
 		return box.IPs()
 	}
-	if ip := hostIP(); ip.IsValid() {
+	if ip := HostIP(); ip.IsValid() {
 		return []netip.Addr{ip}
 	}
 	return nil
@@ -112,6 +112,19 @@ func writeFiles(box *sandbox.Sandbox, node bundle.Node) error {
 	return box.WriteFiles(bundle.Hosts(box.Pod, ground, addresses(box), hosts), bundle.Hostname(box.Pod, ground, node), bundle.ResolvConf(box.Pod, resolv))
 }
 
+// MakeError says that a container cannot be made as its Pod asks for it.
+type MakeError struct {
+	Container, Pod string
+	Cause          error
+}
+
+func (e *MakeError) Error() string {
+	return fmt.Sprintf("cannot make container %s in Pod %s: %v", e.Container, e.Pod, e.Cause)
+}
+
+// Unwrap gives the cause.
+func (e *MakeError) Unwrap() error { return e.Cause }
+
 // part is what one container is made of, beside what all of its Pod have.
 type part struct {
 	container      *corev1.Container
@@ -125,7 +138,7 @@ type part struct {
 func (e *Engine) part(box *sandbox.Sandbox, c *corev1.Container, img *image.Image) (p part, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cannot make container %s in Pod %s: %w", c.Name, box, err)
+			err = &MakeError{Container: c.Name, Pod: box.String(), Cause: err}
 		}
 	}()
 	p = part{container: c, image: img}
@@ -167,7 +180,7 @@ func (e *Engine) rootfs(box *sandbox.Sandbox, c *corev1.Container, root image.Ro
 func (p *part) write(box *sandbox.Sandbox, in bundle.Input) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cannot make container %s in Pod %s: %w", p.container.Name, box, err)
+			err = &MakeError{Container: p.container.Name, Pod: box.String(), Cause: err}
 		}
 	}()
 	in.Container, in.Image = p.container, p.image.Config

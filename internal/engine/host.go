@@ -29,7 +29,7 @@ func thisNode() bundle.Node {
 	if unix.Sysinfo(&info) == nil {
 		node.Memory = int64(info.Totalram) * int64(info.Unit)
 	}
-	if ip := hostIP(); ip.IsValid() {
+	if ip := HostIP(); ip.IsValid() {
 		node.IPs = []string{ip.String()}
 	}
 	return node
@@ -60,8 +60,8 @@ func capabilities() uint64 {
 	return all
 }
 
-// hostIP is the address from which this host reaches others: the one that the kernel would choose. Nothing is sent.
-func hostIP() netip.Addr {
+// HostIP is the address from which this host reaches others: the one that the kernel would choose. Nothing is sent.
+func HostIP() netip.Addr {
 	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
 		if c, err := net.Dial("udp", far); err == nil {
 			addr := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()

@@ -92,14 +92,18 @@ func containerStatus(c corev1.Container, s Seen, now time.Time) corev1.Container
 	running := status.State.Running != nil
 	status.Started = &running
 	// Without a readiness probe a running container is ready, and so is an init container that has done its work.
-	status.Ready = running || status.State.Terminated != nil && status.State.Terminated.ExitCode == 0 && isInit(s.Life, c.Name)
+	status.Ready = running
+	if ends(s.Life, c.Name) {
+		status.Ready = status.State.Terminated != nil && status.State.Terminated.ExitCode == 0
+	}
 	return status
 }
 
-func isInit(l life.Life, name string) bool {
+// ends says whether a container is an init container that others wait for: it is ready when it has done its work.
+func ends(l life.Life, name string) bool {
 	for _, c := range l.Containers {
 		if c.Name == name {
-			return c.Init
+			return c.Init && !c.Sidecar()
 		}
 	}
 	return false

@@ -33,7 +33,7 @@ func TestContainerStatus(t *testing.T) {
 		phase    corev1.PodPhase
 	}{
 		{"nothing yet", "Always", nil, false, "web", "PodInitializing", false, false, "Pending"},
-		{"its init runs", "Always", []life.Record{{Name: "first", State: life.Running}}, false, "first", "running", false, true, "Pending"},
+		{"its init runs", "Always", []life.Record{{Name: "first", State: life.Running}}, false, "first", "running", false, false, "Pending"},
 		{"init done", "Always", []life.Record{exited("first", 0, 0)}, false, "first", "Error", false, true, "Pending"},
 		{"running", "Always", []life.Record{exited("first", 0, 0), {Name: "web", State: life.Running}}, false, "web", "running", false, true, "Running"},
 		{"crash loop", "Always", []life.Record{exited("first", 0, 0), crashing}, false, "web", "CrashLoopBackOff", true, false, "Running"},

@@ -54,6 +54,12 @@ func transport(ref string) (kind, rest string) {
 	return "docker", ref
 }
 
+// OnHost says whether a reference names an image by a path of this host, and not by a name in a registry.
+func OnHost(ref string) bool {
+	kind, _ := transport(ref)
+	return kind != "docker"
+}
+
 // inPlace resolves an image that is used in place and never copied into the store.
 func (s *Store) inPlace(kind, rest string) (*Image, error) {
 	if kind == "host" {

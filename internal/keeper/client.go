@@ -230,6 +230,16 @@ func ReadLife(dir string) (*life.Life, error) {
 	return &l, nil
 }
 
+// Seed records how an earlier life of the Pod in dir left its containers, for a keeper that is to be spawned: it goes on
+// where these records end.
+func Seed(dir, uid string, records []life.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	s := &Status{Version: Version, BootID: bootID(), UID: uid, Phase: life.PhasePending, Containers: records}
+	return record.PutFast(filepath.Join(dir, statusFile), s)
+}
+
 // WriteSandbox records what the keeper of the Pod in dir is to hold, for Spawn.
 func WriteSandbox(dir string, s *Sandbox) error {
 	if err := s.check(dir); err != nil {

@@ -52,6 +52,14 @@ func Pending(l Life, records []Record, want Want, now time.Time, name string) st
 	return ""
 }
 
+// Pause is how long a container that has ended so has to wait, from its end, before it begins again.
+func Pause(l Life, r Record) time.Duration {
+	if r.State != Exited {
+		return 0
+	}
+	return (&view{life: &l}).pause(&r)
+}
+
 // fate is what lies before a container.
 type fate int
 
@@ -201,8 +209,12 @@ func (v *view) crashes(r, p *Record) int {
 // backoff is how long r's container still has to wait: nothing before the first restart, then Base, doubled at each
 // further one up to Max, counted from its exit (client-go flowcontrol.Backoff, as kubelet uses it).
 func (v *view) backoff(r *Record) time.Duration {
-	p := previous(r)
-	n := v.crashes(r, p)
+	return left(v.pause(r), previous(r).FinishedAt, v.now)
+}
+
+// pause is the whole of that wait.
+func (v *view) pause(r *Record) time.Duration {
+	n := v.crashes(r, previous(r))
 	if n <= 0 {
 		return 0
 	}
@@ -210,7 +222,7 @@ func (v *view) backoff(r *Record) time.Duration {
 	for ; n > 1 && d < limit; n-- {
 		d *= 2
 	}
-	return left(min(d, limit), p.FinishedAt, v.now)
+	return min(d, limit)
 }
 
 // stops is Next when the Pod is closing: main containers and init containers at once, sidecars after them, the last

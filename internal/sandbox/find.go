@@ -78,7 +78,7 @@ func (h Host) List() ([]*Sandbox, error) {
 	}
 	var all []*Sandbox
 	for _, e := range entries {
-		if s, err := h.open(types.UID(e.Name())); err == nil {
+		if s, err := h.Open(types.UID(e.Name())); err == nil {
 			all = append(all, s)
 		}
 	}
@@ -95,8 +95,8 @@ func (h Host) all() []*Sandbox {
 	return all
 }
 
-// open reads one Pod's folder.
-func (h Host) open(uid types.UID) (*Sandbox, error) {
+// Open reads the folder of the Pod with this UID. An error that errors.Is fs.ErrNotExist says that there is none.
+func (h Host) Open(uid types.UID) (*Sandbox, error) {
 	s := &Sandbox{Host: h, Pod: &corev1.Pod{}}
 	if err := record.Get(filepath.Join(h.Dir(uid), podFile), s.Pod); err != nil {
 		return nil, err

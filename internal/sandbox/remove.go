@@ -123,6 +123,14 @@ func (s *Sandbox) inter(ctx context.Context) error {
 // Release gives the Pod's engine lock back: whoever wants may rule the Pod now.
 func (s *Sandbox) Release() error { return s.engine.Release() }
 
+// Handover releases a Pod that goes on without its maker, and has whoever watches the Pods (Changes) look: a daemon takes
+// it over.
+func (s *Sandbox) Handover() error {
+	err := s.Release()
+	now := time.Now()
+	return errors.Join(err, os.Chtimes(s.Host.Pods(), now, now))
+}
+
 // Own takes the Pod's engine lock. An error that errors.Is record.ErrLocked says that another engine rules it.
 func (s *Sandbox) Own() (err error) {
 	s.engine, err = record.Try(s.file(engineLockFile))
@@ -159,7 +167,7 @@ func (h Host) Sweep(ctx context.Context, release func(owner string) error, lost 
 }
 
 func (h Host) sweep(ctx context.Context, uid types.UID, release func(owner string) error, lost func(*Sandbox) error) error {
-	s, err := h.open(uid)
+	s, err := h.Open(uid)
 	if err != nil {
 		return h.sweepFolder(uid)
 	}
@@ -191,7 +199,7 @@ func (h Host) sweepFolder(uid types.UID) error {
 		return err
 	}
 	defer lock.Release()
-	if _, err := h.open(uid); err == nil {
+	if _, err := h.Open(uid); err == nil {
 		return nil
 	}
 	s := &Sandbox{Host: h, Pod: &corev1.Pod{}}

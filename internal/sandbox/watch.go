@@ -2,11 +2,47 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Changes tells when Pods may have come, gone or been handed over, until ctx ends: what happens while nobody listens is
+// told once. It costs nothing while nothing happens.
+func (h Host) Changes(ctx context.Context) (<-chan struct{}, error) {
+	if err := h.prepare(); err != nil {
+		return nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err == nil {
+		const what = unix.IN_CREATE | unix.IN_DELETE | unix.IN_ATTRIB | unix.IN_ONLYDIR
+		if _, err = unix.InotifyAddWatch(fd, h.Pods(), what); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch Pods: %w", err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	context.AfterFunc(ctx, func() { events.Close() })
+	told := make(chan struct{}, 1)
+	go func() {
+		defer close(told)
+		buf := make([]byte, 16<<10)
+		for {
+			if _, err := events.Read(buf); err != nil {
+				return
+			}
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return told, nil
+}
 
 // lookAgain is how long a change can stay unseen when inotify does not tell it, as where a file system cannot.
 const lookAgain = 250 * time.Millisecond
