@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
@@ -54,14 +53,12 @@ func newAPI(t *testing.T) kubernetes.Interface {
 		if grace == nil {
 			grace = p.Spec.TerminationGracePeriodSeconds
 		}
-		if *grace == 0 || p.Spec.NodeName == "" || ended(p) {
-			return false, nil, nil
+		if p.Spec.NodeName == "" || ended(p) {
+			grace = new(int64(0))
 		}
 		now := metav1.Now()
 		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, grace
-		return true, nil, client.Tracker().Update(pods, p, p.Namespace)
+		return *grace > 0, nil, client.Tracker().Update(pods, p, p.Namespace)
 	})
 	return client
 }
-
-var _ types.UID

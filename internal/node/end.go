@@ -93,7 +93,8 @@ func (w *worker) stop(ctx context.Context, pod *corev1.Pod) {
 
 // remove takes away all that the Pod has on this host.
 func (w *worker) remove(ctx context.Context) bool {
-	box := w.box
+	box, begun := w.box, time.Now()
+	defer func() { w.n.Log.Debug("removed", "pod", box.String(), "took", time.Since(begun)) }()
 	if err := w.n.engine.Remove(context.WithoutCancel(ctx), box, true); err != nil {
 		w.n.Log.Error("cannot remove Pod", "pod", box.String(), "error", err)
 		return false

@@ -127,7 +127,12 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.teller.node = node
 	n.binder.setNode(node)
-	if err := n.listen(ctx, node); err != nil {
+	err = n.listen(ctx, node)
+	if ctx.Err() != nil {
+		n.running.Wait()
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	n.takeStock(ctx)

@@ -80,12 +80,12 @@ func newStand(t *testing.T) *stand {
 	s := &stand{t: t, ctx: ctx, client: newAPI(t), log: &bytes.Buffer{}}
 	s.config = Config{
 		Client: s.client, Name: "testnode", Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), Keeper: program,
-		AllowHostImages: true, Log: slog.New(slog.NewTextHandler(&guarded{w: s.log}, nil)),
+		AllowHostImages: true, Log: slog.New(slog.NewTextHandler(&guarded{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	t.Cleanup(func() {
 		s.end()
 		cancel()
-		if t.Failed() {
+		if t.Failed() || os.Getenv("SHOW") != "" {
 			t.Logf("the node's log:\n%s", s.log)
 		}
 	})

@@ -54,7 +54,9 @@ type worker struct {
 	settled  bool          // the network of an ended Pod was given back
 	released bool          // the object was deleted for good
 	backoff  *flowcontrol.Backoff
-	tries    int // at making it
+	tries    int       // at making it
+	next     time.Time // no other try before
+	asked    int64     // the generation of the object at the last try
 	uttered  map[string]string
 }
 
@@ -181,8 +183,12 @@ func (w *worker) step(ctx context.Context) (wait time.Duration, done bool) {
 		return w.vanish(ctx, now.pod)
 	case w.box == nil && ended(now.pod):
 		return forever, false
+	case w.box == nil && w.asked == now.pod.Generation && time.Now().Before(w.next):
+		return time.Until(w.next), false // what woke us was not about this
 	case w.box == nil:
-		return w.start(ctx, now.pod), false
+		wait := w.start(ctx, now.pod)
+		w.next, w.asked = time.Now().Add(wait), now.pod.Generation
+		return wait, false
 	}
 	return w.follow(ctx, now)
 }
