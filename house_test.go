@@ -80,6 +80,7 @@ var floors = [][]string{
 	8: {
 		"internal/api",
 		"internal/controllers",
+		"internal/node",
 		"internal/static",
 	},
 	9: {
@@ -122,6 +123,7 @@ var only = map[string][]string{
 		"internal/volume",
 		"internal/sandbox",
 		"internal/engine",
+		"internal/node",
 		"internal/static",
 		"cmd/tripod",
 		"cmd/tripod-api",
@@ -137,6 +139,7 @@ var only = map[string][]string{
 		"internal/sandbox",
 		"internal/engine",
 		"internal/controllers",
+		"internal/node",
 		"internal/static",
 		"cmd/tripod",
 		"cmd/tripod-api",
@@ -188,7 +191,7 @@ const (
 var vague = regexp.MustCompile(`(?i)\b(failed to|unable to|could not|error while)\b`)
 
 // borrowed are packages that speak in the words of the command whose place they take, vague or not.
-var borrowed = []string{"internal/nsenter", "internal/api/admit"}
+var borrowed = []string{"internal/nsenter", "internal/api/admit", "internal/node"}
 
 // unfinished marks what does not belong in a finished text.
 var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX|HA` + `CK)\b`)

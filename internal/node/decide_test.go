@@ -74,7 +74,8 @@ func TestUnfit(t *testing.T) {
 func TestMerge(t *testing.T) {
 	then, now := metav1.NewTime(time.Unix(1000, 0)), metav1.NewTime(time.Unix(2000, 0))
 	base := &corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", Conditions: []corev1.PodCondition{
-		{Type: "Mine", Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: then},
+		{Type: "Mine", Status: corev1.ConditionTrue},
+		{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: then},
 		{Type: corev1.ContainersReady, Status: corev1.ConditionFalse, LastTransitionTime: then},
 	}}
 	want := &corev1.PodStatus{Phase: corev1.PodFailed, Conditions: []corev1.PodCondition{
@@ -172,7 +173,7 @@ func TestValues(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	for want, e := range map[string]*corev1.EnvVarSource{
-		`secret "none" not found`: {SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: from("none"), Key: "p"}},
+		`secret "none" not found`:                     {SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: from("none"), Key: "p"}},
 		"couldn't find key no in ConfigMap default/m": {ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: from("m"), Key: "no"}},
 	} {
 		if err := v.resolve(&corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: e}}}); err == nil || err.Error() != want {

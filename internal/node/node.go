@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -117,6 +116,21 @@ func New(c Config) (*Node, error) {
 // Run registers the node and rules its Pods until ctx ends. The Pods go on then.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.teller.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		n.mu.Lock()
+		n.ending = true
+		n.mu.Unlock()
+		n.running.Wait()
+	}()
+	if err := n.rule(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (n *Node) rule(ctx context.Context) error {
 	changes, err := n.engine.Host.Changes(ctx)
 	if err != nil {
 		return err
@@ -127,12 +141,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.teller.node = node
 	n.binder.setNode(node)
-	err = n.listen(ctx, node)
-	if ctx.Err() != nil {
-		n.running.Wait()
-		return nil
-	}
-	if err != nil {
+	if err := n.listen(ctx); err != nil {
 		return err
 	}
 	n.takeStock(ctx)
@@ -140,19 +149,19 @@ func (n *Node) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			n.mu.Lock()
-			n.ending = true
-			n.mu.Unlock()
-			n.running.Wait()
 			return nil
-		case <-changes:
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+				continue
+			}
 			n.lookAround(ctx)
 		}
 	}
 }
 
 // listen begins to hear of Pods and of this Node, and returns when all there are were told.
-func (n *Node) listen(ctx context.Context, node *corev1.Node) error {
+func (n *Node) listen(ctx context.Context) error {
 	n.pods = podInformer(n.Client)
 	n.nodes = nodeInformer(n.Client, n.Name)
 	told, err := n.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -253,6 +262,3 @@ func slot(ctx context.Context, slots chan struct{}) (func(), error) {
 		return nil, ctx.Err()
 	}
 }
-
-// architecture is the host's, as Go and Kubernetes spell it.
-const architecture = runtime.GOARCH

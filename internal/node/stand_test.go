@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"tripod/internal/api"
 	"tripod/internal/cgroup"
 	"tripod/internal/engine"
 	"tripod/internal/image"
@@ -55,6 +56,7 @@ func TestMain(m *testing.M) {
 type stand struct {
 	t      *testing.T
 	ctx    context.Context
+	api    *api.Server
 	client kubernetes.Interface
 	config Config
 	log    *bytes.Buffer
@@ -77,7 +79,8 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-	s := &stand{t: t, ctx: ctx, client: newAPI(t), log: &bytes.Buffer{}}
+	s := &stand{t: t, ctx: ctx, log: &bytes.Buffer{}}
+	s.api, s.client = newAPI(t)
 	s.config = Config{
 		Client: s.client, Name: "testnode", Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), Keeper: program,
 		AllowHostImages: true, Log: slog.New(slog.NewTextHandler(&guarded{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -115,6 +118,7 @@ func (s *stand) begin() *stand {
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
 	s.node = n
+	s.api.SetNode(n)
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
