@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,6 +62,20 @@ func TestSources(t *testing.T) {
 	defer held.Close()
 	end(t, byFD)
 
+	// With a number far from all others.
+	const far = 900
+	byFar := alone.Script(t, unix.CLONE_NEWUTS, alone.Sleeper)
+	farNS := nsOf(t, byFar.Process.Pid, "uts")
+	near, err := os.Open("/proc/" + strconv.Itoa(byFar.Process.Pid) + "/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.Dup3(int(near.Fd()), far, unix.O_CLOEXEC), near.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(far)
+	end(t, byFar)
+
 	sock, sockNS := socketElsewhere(t)
 	defer unix.Close(sock)
 
@@ -101,6 +116,7 @@ func TestSources(t *testing.T) {
 		want Holder
 	}{
 		{"descriptor", fdNS, Net, Holder{Kind: ByDescriptor, PID: 1, FD: int(held.Fd())}},
+		{"far descriptor", farNS, UTS, Holder{Kind: ByDescriptor, PID: 1, FD: far}},
 		{"socket", sockNS, Net, Holder{Kind: BySocket, PID: 1, FD: sock}},
 		{"mount", mountNS, UTS, Holder{Kind: ByMount, Path: mount, MntNS: nsOf(t, 1, "mnt")}},
 		{"mount elsewhere", otherNS, IPC, Holder{Kind: ByMount, PID: mounter.Process.Pid, Path: elsewhere, MntNS: nsOf(t, mounter.Process.Pid, "mnt")}},

@@ -118,7 +118,7 @@ func Scan(o Options) (*Snapshot, error) {
 	}
 	s := &Snapshot{Proc: o.Proc, options: o, at: map[uint64]int{}}
 	found := inParts(len(pids), func(from, to int) part {
-		w := worker{options: o, proc: proc}
+		w := worker{options: o, proc: proc, self: os.Getpid()}
 		w.processes = make([]Process, 0, to-from)
 		defer w.process.close()
 		for _, pid := range pids[from:to] {

@@ -13,6 +13,7 @@ import (
 type worker struct {
 	options Options
 	proc    int // the folder of all processes, opened
+	self    int // the process that looks
 	part
 	dirents [8 << 10]byte
 	names   []string
@@ -102,43 +103,36 @@ func (w *worker) note(name string, err error) {
 }
 
 // descriptors looks for namespaces and sockets among the open files of a process, whose folder dir is. Most processes have few,
-// with the lowest numbers: where the kernel says how many there are (Linux 6.2), these are read without a list.
+// with the lowest numbers: where the kernel says how many there are (Linux 6.2), these are read without a list, and what is
+// left with one.
 func (w *worker) descriptors(pid, dir int, name string) {
-	count, err := sizeAt(dir, "fd")
+	size, err := sizeAt(dir, "fd")
 	if err != nil {
 		w.note(name, err)
 		return
 	}
-	if count > 0 && count <= 64 && w.lowest(pid, dir, name, int(count)) {
-		return
+	count, next := int(min(size, maxFDs)), 0
+	if pid == w.self {
+		count = 0 // this one opens and closes some meanwhile, so that the number says little
 	}
-	w.listed(pid, dir, name)
-}
-
-// lowest reads count descriptors from 0 on, and says whether these were all. If not, it has found none.
-func (w *worker) lowest(pid, dir int, name string, count int) bool {
-	before, found := len(w.held), 0
-	for fd := 0; fd < count; fd++ {
-		err := w.descriptor(pid, dir, name, fd)
-		switch {
-		case err == nil:
-			if found++; found == count {
-				return true
-			}
-		case errors.Is(err, unix.ENOENT):
-			w.held = w.held[:before]
-			return false
-		default:
+	for next < count {
+		err := w.descriptor(pid, dir, name, next)
+		if errors.Is(err, unix.ENOENT) {
+			break
+		}
+		next++
+		if err != nil {
 			w.note(name, err)
-			return true
+			return
 		}
 	}
-	w.held = w.held[:before]
-	return false
+	if count == 0 || next < count {
+		w.listed(pid, dir, name, next)
+	}
 }
 
-// listed reads the descriptors that the folder lists.
-func (w *worker) listed(pid, dir int, name string) {
+// listed reads the descriptors that the folder lists, from a number on.
+func (w *worker) listed(pid, dir int, name string, from int) {
 	list, err := openat(dir, "fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		w.note(name, err)
@@ -152,10 +146,12 @@ func (w *worker) listed(pid, dir int, name string) {
 		}
 		_, _, w.names = unix.ParseDirent(w.dirents[:n], -1, w.names[:0])
 		for _, number := range w.names {
-			if fd, err := strconv.Atoi(number); err == nil {
-				if err := w.descriptor(pid, dir, name, fd); err != nil {
-					w.note(name, err)
-				}
+			fd, err := strconv.Atoi(number)
+			if err != nil || fd < from {
+				continue
+			}
+			if err := w.descriptor(pid, dir, name, fd); err != nil {
+				w.note(name, err)
 			}
 		}
 	}
