@@ -48,6 +48,7 @@ var floors = [][]string{
 	},
 	2: {
 		"internal/api/admit",
+		"internal/api/openapi",
 		"internal/api/pods",
 		"internal/api/stored",
 		"internal/whois",
@@ -130,7 +131,7 @@ var only = map[string][]string{
 		"cmd/tripod-oci",
 	},
 	"k8s.io/*": {
-		"internal/api", "internal/api/admit", "internal/api/kinds", "internal/api/pods", "internal/api/stored",
+		"internal/api", "internal/api/admit", "internal/api/kinds", "internal/api/openapi", "internal/api/pods", "internal/api/stored",
 		"internal/manifest",
 		"internal/objects",
 		"internal/lint",

@@ -6,6 +6,8 @@ import (
 	"runtime"
 
 	"k8s.io/apimachinery/pkg/version"
+
+	"tripod/internal/api/openapi"
 )
 
 // served is the version whose API is served, and whose code serves it.
@@ -25,6 +27,7 @@ func (r *routes) serveOther() {
 	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
 		r.other.HandleFunc("GET "+path, ok)
 	}
+	openapi.Handle(r.other)
 	r.other.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, served) })
 	r.other.HandleFunc("GET /version/{$}", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, served) })
 }

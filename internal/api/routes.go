@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 
 	"github.com/emicklei/go-restful/v3"
 	apidiscovery "k8s.io/api/apidiscovery/v2"
@@ -14,18 +13,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/endpoints"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
-	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"tripod/internal/api/kinds"
+	"tripod/internal/api/openapi"
 )
 
 // maxBody is the largest request body that is read, as with Kubernetes.
@@ -53,7 +50,7 @@ func newRoutes(groups []kinds.Group, admit admission.Interface) (*routes, error)
 	})
 	d := newDiscoveries(codecs)
 	equivalents := runtime.NewEquivalentResourceRegistry()
-	schemas := &lateConverter{}
+	schemas := openapi.Converter(legacyscheme.Scheme)
 	for _, g := range groups {
 		root := "/apis"
 		if g.Group == "" {
@@ -149,25 +146,4 @@ func (d *discoveries) serve(c *restful.Container) {
 		c.Add(discovery.NewAPIGroupHandler(d.codecs, *d.groups[name]).WebService())
 	}
 	c.Add(aggregated.WrapAggregatedDiscoveryToHandler(root, d.named, nil).GenerateWebService("/apis", metav1.APIGroupList{}))
-}
-
-// lateConverter reads Kubernetes' schemas when fields are first tracked: it takes longer than the start.
-type lateConverter struct {
-	once sync.Once
-	to   managedfields.TypeConverter
-}
-
-func (l *lateConverter) converter() managedfields.TypeConverter {
-	l.once.Do(func() { l.to = applyconfigurations.NewTypeConverter(legacyscheme.Scheme) })
-	return l.to
-}
-
-// ObjectToTyped implements managedfields.TypeConverter.
-func (l *lateConverter) ObjectToTyped(obj runtime.Object, o ...typed.ValidationOptions) (*typed.TypedValue, error) {
-	return l.converter().ObjectToTyped(obj, o...)
-}
-
-// TypedToObject implements managedfields.TypeConverter.
-func (l *lateConverter) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
-	return l.converter().TypedToObject(v)
 }
