@@ -162,21 +162,21 @@ func TestValues(t *testing.T) {
 		},
 	}
 	v := newValues(t.Context(), client, "default")
-	if err := v.resolve(&c); err != nil {
+	if err := v.resolve(&c, []corev1.EnvVar{{Name: "S", Value: "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, e := range c.Env {
 		got = append(got, e.Name+"="+e.Value)
 	}
-	if want := "M_a=$$(B) $$c M_z=1 PLAIN=$(P) P=secret"; strings.Join(got, " ") != want {
+	if want := "S=1 M_a=$$(B) $$c M_z=1 PLAIN=$(P) P=secret"; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	for want, e := range map[string]*corev1.EnvVarSource{
 		`secret "none" not found`:                     {SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: from("none"), Key: "p"}},
 		"couldn't find key no in ConfigMap default/m": {ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: from("m"), Key: "no"}},
 	} {
-		if err := v.resolve(&corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: e}}}); err == nil || err.Error() != want {
+		if err := v.resolve(&corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: e}}}, nil); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

@@ -270,3 +270,28 @@ func TestMany(t *testing.T) {
 		s.awaitGone("many-" + strconv.Itoa(i))
 	}
 }
+
+func TestDeadline(t *testing.T) {
+	s := newStand(t)
+	p := pod("late", steady)
+	p.Spec.ActiveDeadlineSeconds = new(int64(1))
+	s.create(p)
+	got := s.await("late", "over", ended)
+	if got.Status.Phase != corev1.PodFailed || got.Status.Reason != "DeadlineExceeded" || got.Status.ContainerStatuses[0].State.Terminated == nil {
+		t.Errorf("it is %+v", got.Status)
+	}
+	s.awaitEvents("late", "DeadlineExceeded Pod was active on the node longer than the specified deadline")
+}
+
+// TestServicesAreKnown has a container find the API's own Service in its variables.
+func TestServicesAreKnown(t *testing.T) {
+	s := newStand(t)
+	p := pod("env", "echo $A $KUBERNETES_SERVICE_HOST")
+	p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "A", Value: "$(KUBERNETES_PORT_443_TCP_PROTO)"}}
+	p.Spec.RestartPolicy = corev1.RestartPolicyNever
+	s.create(p)
+	got := s.await("env", "over", ended)
+	if text := s.logs(got, corev1.PodLogOptions{}); text != "tcp 10.96.0.1\n" {
+		t.Errorf("it has %q", text)
+	}
+}

@@ -139,9 +139,15 @@ func (w *worker) furnish(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, boo
 	metav1.SetMetaDataAnnotation(&full.ObjectMeta, kubetypes.ConfigSourceAnnotationKey, kubetypes.ApiserverSource)
 	all := true
 	values := newValues(ctx, w.n.Client, pod.Namespace)
+	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
+	services, err := values.services(links)
+	if err != nil {
+		w.complain(pod, telling{warning: true, reason: events.FailedSync, message: err.Error()})
+		return nil, false
+	}
 	for _, containers := range [][]corev1.Container{full.Spec.InitContainers, full.Spec.Containers} {
 		for i := range containers {
-			if err := values.resolve(&containers[i]); err != nil {
+			if err := values.resolve(&containers[i], services); err != nil {
 				w.waits(pod, containers[i].Name, reasonConfig, err.Error())
 				all = false
 			}
@@ -168,6 +174,8 @@ func refuse(pod *corev1.Pod) []string {
 		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Annotations: pod.Annotations},
 		Spec:       pod.Spec,
 	}
+	// What the API and this package do for it, the engine needs not.
+	plain.Spec.ActiveDeadlineSeconds, plain.Spec.ReadinessGates, plain.Spec.SchedulingGates = nil, nil, nil
 	text, err := json.Marshal(plain)
 	if err != nil {
 		return []string{err.Error()}

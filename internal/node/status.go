@@ -23,6 +23,7 @@ type view struct {
 	sandbox bool                                    // its namespaces are there, with the network
 	waiting map[string]corev1.ContainerStateWaiting // by container: why it has not begun
 	reject  *rejection
+	overdue bool // it was stopped because it was active for too long
 }
 
 // rejection is why a Pod that somebody has bound to this node cannot be on it.
@@ -61,8 +62,25 @@ func statusOf(pod *corev1.Pod, v view, now time.Time) corev1.PodStatus {
 	for i := range s.ContainerStatuses {
 		complete(&s.ContainerStatuses[i], pod, &pod.Spec.Containers[i], v)
 	}
+	if v.overdue && v.Finished {
+		s.Phase, s.Reason, s.Message = corev1.PodFailed, reasonOverdue, messageOverdue
+	}
 	s.Conditions = conditions(pod, &s, v, now)
 	return s
+}
+
+// What kubelet says of a Pod that was active for too long.
+const (
+	reasonOverdue  = "DeadlineExceeded"
+	messageOverdue = "Pod was active on the node longer than the specified deadline"
+)
+
+// due is how long a Pod may still be active; the second result is false for one that may be so for ever.
+func due(pod *corev1.Pod, now time.Time) (time.Duration, bool) {
+	if pod.Spec.ActiveDeadlineSeconds == nil || pod.Status.StartTime == nil {
+		return 0, false
+	}
+	return pod.Status.StartTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second).Sub(now), true
 }
 
 // complete adds to a container's status what only an API's Pod has.

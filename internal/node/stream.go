@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	utilexec "k8s.io/utils/exec"
 
 	"tripod/internal/keeper"
+	"tripod/internal/life"
 	"tripod/internal/sandbox"
 )
 
@@ -23,7 +25,7 @@ var errLimit = errors.New("as much as was asked for")
 func (n *Node) Logs(ctx context.Context, pod *corev1.Pod, o *corev1.PodLogOptions, w io.Writer) error {
 	box, err := n.box(pod)
 	if err != nil {
-		return fmt.Errorf("cannot read log of Pod %s/%s: it has not been started", pod.Namespace, pod.Name)
+		return notBegun(pod, o.Container)
 	}
 	c, err := box.Container(o.Container)
 	if err != nil {
@@ -56,9 +58,26 @@ func (n *Node) Logs(ctx context.Context, pod *corev1.Pod, o *corev1.PodLogOption
 	case errors.Is(err, errLimit):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("cannot read log of container %s in Pod %s: it has not been started", c.Name, box)
+		return notBegun(pod, c.Name)
 	}
 	return err
+}
+
+// notBegun says of a container that it has written nothing yet, as a kubelet does.
+func notBegun(pod *corev1.Pod, container string) error {
+	why := life.ReasonContainerCreating
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if s.Name == container && s.State.Waiting != nil {
+			why = s.State.Waiting.Reason
+		}
+	}
+	switch why {
+	case reasonPull:
+		why = "image can't be pulled"
+	case reasonPause:
+		why = "trying and failing to pull image"
+	}
+	return fmt.Errorf("container %q in pod %q is waiting to start: %s", container, pod.Name, why)
 }
 
 func since(o *corev1.PodLogOptions, now time.Time) time.Time {

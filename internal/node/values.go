@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	v1helper "k8s.io/kubernetes/pkg/apis/core/v1/helper"
+	"k8s.io/kubernetes/pkg/kubelet/envvars"
 )
 
 // values puts what ConfigMaps and Secrets hold in the place of the names of them. Each is asked for once.
@@ -79,9 +81,10 @@ func (v *values) secret(name string) (map[string]string, error) {
 	return data, nil
 }
 
-// resolve gives a container its variables as values. Those of envFrom come first, so that its own win.
-func (v *values) resolve(c *corev1.Container) error {
-	var env []corev1.EnvVar
+// resolve gives a container its variables as values. Those that all have come first, then those of envFrom, so that its
+// own win.
+func (v *values) resolve(c *corev1.Container, env []corev1.EnvVar) error {
+	env = slices.Clone(env)
 	for _, from := range c.EnvFrom {
 		more, err := v.all(from)
 		if err != nil {
@@ -142,6 +145,29 @@ func (v *values) all(from corev1.EnvFromSource) ([]corev1.EnvVar, error) {
 		if name := from.Prefix + key; !strings.Contains(name, "=") {
 			env = append(env, literal(name, data[key]))
 		}
+	}
+	return env, nil
+}
+
+// services gives the variables by which a Pod finds the Services of its namespace, and the API's own.
+func (v *values) services(links bool) ([]corev1.EnvVar, error) {
+	var all []*corev1.Service
+	for _, namespace := range slices.Compact([]string{metav1.NamespaceDefault, v.namespace}) {
+		list, err := v.client.CoreV1().Services(namespace).List(v.ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("cannot list services: %w", err)
+		}
+		for i := range list.Items {
+			s := &list.Items[i]
+			own := namespace == metav1.NamespaceDefault && s.Name == "kubernetes"
+			if v1helper.IsServiceIPSet(s) && (own || links && namespace == v.namespace) {
+				all = append(all, s)
+			}
+		}
+	}
+	env := envvars.FromServices(all)
+	for i := range env {
+		env[i] = literal(env[i].Name, env[i].Value)
 	}
 	return env, nil
 }

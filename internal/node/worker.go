@@ -291,8 +291,16 @@ func (w *worker) follow(ctx context.Context, now news) (wait time.Duration, done
 			return time.Millisecond, false
 		}
 	}
+	left, bounded := due(now.pod, time.Now())
+	if w.view.overdue = bounded && left <= 0 && (!w.view.Finished || !w.view.Stopping.IsZero()); w.view.overdue && !w.view.Finished {
+		w.complain(now.pod, telling{warning: true, reason: reasonOverdue, message: messageOverdue})
+		w.stop(ctx, now.pod)
+	}
 	w.tell(ctx, now.pod)
-	if !w.view.Finished {
+	switch {
+	case !w.view.Finished && bounded:
+		return max(left, forever), false
+	case !w.view.Finished:
 		return forever, false
 	}
 	if !w.settled {
