@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -205,8 +206,8 @@ func userID(word string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// capabilities adds to every set but the inheritable one, which would outlive an execve that takes the others away
-// (CVE-2022-29162).
+// capabilities adds to the sets that a process has by itself. Not to the inheritable one, which would outlive an execve that
+// takes the others away (CVE-2022-29162), and to the ambient one only what the kernel lets in: what is inheritable already.
 func (o *execOptions) capabilities(proc *specs.Process) error {
 	if len(o.caps) == 0 {
 		return nil
@@ -215,8 +216,13 @@ func (o *execOptions) capabilities(proc *specs.Process) error {
 	if proc.Capabilities != nil {
 		caps = *proc.Capabilities
 	}
-	for _, set := range []*[]string{&caps.Bounding, &caps.Effective, &caps.Permitted, &caps.Ambient} {
+	for _, set := range []*[]string{&caps.Bounding, &caps.Effective, &caps.Permitted} {
 		*set = append((*set)[:len(*set):len(*set)], o.caps...)
+	}
+	for _, name := range o.caps {
+		if slices.Contains(caps.Inheritable, name) {
+			caps.Ambient = append(caps.Ambient[:len(caps.Ambient):len(caps.Ambient)], name)
+		}
 	}
 	proc.Capabilities = &caps
 	return nil

@@ -168,7 +168,20 @@ func TestProcessOf(t *testing.T) {
 				User: specs.User{UID: 5, GID: 6, AdditionalGids: []uint32{8}},
 				Capabilities: &specs.LinuxCapabilities{
 					Bounding: []string{"CAP_KILL", "CAP_CHOWN"}, Effective: []string{"CAP_CHOWN"}, Permitted: []string{"CAP_CHOWN"},
-					Ambient: []string{"CAP_CHOWN"}, Inheritable: []string{"CAP_KILL"},
+					Inheritable: []string{"CAP_KILL"},
+				},
+			},
+			"",
+		},
+		{
+			"a capability that is inheritable already",
+			execOptions{caps: []string{"CAP_KILL"}},
+			[]string{"x"},
+			specs.Process{
+				Args: []string{"x"}, Cwd: "/own", Env: own.Env, User: own.User,
+				Capabilities: &specs.LinuxCapabilities{
+					Bounding: []string{"CAP_KILL", "CAP_KILL"}, Effective: []string{"CAP_KILL"}, Permitted: []string{"CAP_KILL"},
+					Ambient: []string{"CAP_KILL"}, Inheritable: []string{"CAP_KILL"},
 				},
 			},
 			"",

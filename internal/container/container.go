@@ -85,6 +85,9 @@ type Process struct {
 // ErrStarted says that a container has left its gate already.
 var ErrStarted = errors.New("already started")
 
+// ErrEnding says that a container's first process is at its end. Its text is what callers of runc look for.
+var ErrEnding = errors.New("container not running")
+
 // Create makes the container and leaves its first process at the gate. On error nothing of it is left.
 func Create(cfg Config) (*Container, error) { return create(cfg, true) }
 
@@ -288,6 +291,10 @@ func (c *Container) Exec(cfg ExecConfig) (_ *Process, err error) {
 	}
 	given.fds[plan.InitFile] = int(c.PidFD.Fd())
 	apart, err := apart(c.Pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		// It has no namespaces any more; whoever made its processes has not waited for all of them.
+		return nil, ErrEnding
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at container %s: %w", c.ID, err)
 	}

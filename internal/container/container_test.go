@@ -381,7 +381,22 @@ func TestExec(t *testing.T) {
 		if ExitCode(err) != ExitNotFound {
 			t.Errorf("exec of nothing: %v, exit code %d", err, ExitCode(err))
 		}
+		// The container's end waits for this one to be waited for.
+		proc.Args = []string{"true"}
+		p, err = c.Exec(ExecConfig{Process: &proc})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := c.Kill(); err != nil {
+			t.Error(err)
+		}
+		for err == nil {
+			_, err = os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", c.Pid))
+		}
+		if _, err := c.Exec(ExecConfig{Process: &proc}); !errors.Is(err, ErrEnding) {
+			t.Errorf("exec in a container at its end: %v, want %v", err, ErrEnding)
+		}
+		if _, err := p.Wait(); err != nil {
 			t.Error(err)
 		}
 		if _, err := c.Wait(); err != nil {
