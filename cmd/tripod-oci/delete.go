@@ -27,10 +27,7 @@ func remove(g *globals, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	d, err := container.OpenDir(g.root, operands[0])
-	if err == nil {
-		err = d.Lock()
-	}
+	d, err := g.lock(operands[0])
 	if err != nil {
 		if force && errors.Is(err, container.ErrNotExist) {
 			return 0, nil

@@ -36,13 +36,19 @@ func (g *globals) load(id string) (*container.Container, container.Record, *cont
 	return c, r, d, nil
 }
 
-// change is load, with other commands that change the container kept out until d is unlocked.
-func (g *globals) change(id string) (*container.Container, container.Record, *container.Dir, error) {
+// lock finds a container and keeps other commands that change it out until d is unlocked.
+func (g *globals) lock(id string) (*container.Dir, error) {
 	d, err := container.OpenDir(g.root, id)
-	if err != nil {
-		return nil, container.Record{}, nil, err
+	if err == nil {
+		err = d.Lock()
 	}
-	if err := d.Lock(); err != nil {
+	return d, err
+}
+
+// change is load of a container that is locked.
+func (g *globals) change(id string) (*container.Container, container.Record, *container.Dir, error) {
+	d, err := g.lock(id)
+	if err != nil {
 		return nil, container.Record{}, nil, err
 	}
 	c, r, _, err := g.load(id)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tripod/internal/container"
 )
 
 const startHelp = `Usage: tripod-oci start ID
@@ -19,14 +21,30 @@ func start(g *globals, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	c, r, d, err := g.change(operands[0])
+	d, err := g.lock(operands[0])
 	if err != nil {
 		return 0, err
 	}
 	defer d.Unlock()
+	r, err := d.Record()
+	if err != nil {
+		return 0, err
+	}
 	if status := d.Status(&r); status != specs.StateCreated {
 		return 0, wrongState("start", d.ID, status)
 	}
+	var host container.Host
+	if r.Hooks || r.Systemd {
+		// Else nothing of it is asked for: what the process needs, it has.
+		if host, err = container.Look(); err != nil {
+			return 0, err
+		}
+	}
+	c, err := d.Load(&r, host)
+	if err != nil {
+		return 0, err
+	}
+	c.Warn = g.warn
 	if err := c.Start(); err != nil {
 		return 0, fmt.Errorf("cannot start container %s: %w", d.ID, err)
 	}
