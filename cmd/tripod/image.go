@@ -18,9 +18,10 @@ import (
 // newImageCommand is the noun image and its verbs.
 func newImageCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "image",
-		Aliases: []string{"images"},
-		Short:   "Pull, list, remove, save and load images",
+		Use:        "image",
+		Aliases:    []string{"images"},
+		SuggestFor: []string{"pull", "rmi", "load", "save", "import"},
+		Short:      "Pull, list, remove, save and load images",
 		Long: `Pull, list, remove, save and load images.
 
 An image is named as in docker (nginx, nginx:1.25, quay.io/org/app@sha256:…), or by a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -204,7 +205,11 @@ func newImageLoad(a *app) *cobra.Command {
 // input opens a file to read; "-" is standard input, which must not be a terminal.
 func (a *app) input(name string) (*os.File, error) {
 	if name != "-" {
-		return os.Open(name)
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read archive: %w", err)
+		}
+		return f, nil
 	}
 	if isTerminal(a.in) {
 		return nil, misuse("name a file, or lead one in with <", "cannot read an archive from a terminal")
@@ -251,8 +256,9 @@ func writeWhole(name string, write func(io.Writer) error) error {
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
+	var wrong *fs.PathError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("cannot write archive %s: %w", name, wrong.Err)
 	}
 	err = write(f)
 	if err = joined(err, f.Close()); err == nil {

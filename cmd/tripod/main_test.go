@@ -41,6 +41,8 @@ func TestExitCodes(t *testing.T) {
 		want string // of stderr
 	}{
 		{"version", 0, ""},
+		{"pull x", 1, "tripod: unknown command \"pull\" for \"tripod\"\n\nDid you mean this?\n\tkill\n\timage\n"},
+		{"image load -i /nosuch.tar", 1, "tripod: cannot read archive: open /nosuch.tar: no such file or directory\n"},
 		{"nosuch", 1, "tripod: unknown command \"nosuch\""},
 		{"run", 125, "tripod: there is no image and no manifest to run\nhint: tripod run IMAGE, or tripod run -f FILE\n"},
 		{"run --device /dev/kvm x", 125, "tripod: unknown flag: --device\nhint: a container has the devices of every container; --privileged gives it all\n"},

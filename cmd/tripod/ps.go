@@ -17,9 +17,10 @@ func newPs(a *app) *cobra.Command {
 		selector                   string
 	)
 	cmd := &cobra.Command{
-		Use:     "ps [POD...]",
-		Aliases: []string{"list"},
-		Short:   "List Pods",
+		Use:        "ps [POD...]",
+		Aliases:    []string{"list"},
+		SuggestFor: []string{"port"},
+		Short:      "List Pods",
 		Long: `List Pods, those that have ended too, one a line; with --containers one container a line.
 
 With --host, list the processes of the named containers, or of all on this host, whatever runtime

@@ -21,8 +21,9 @@ import (
 func newRun(a *app) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run [flags] IMAGE [COMMAND] [ARG...] | run -f FILE",
-		Short: "Run a container, or the Pods of a manifest",
+		Use:        "run [flags] IMAGE [COMMAND] [ARG...] | run -f FILE",
+		Short:      "Run a container, or the Pods of a manifest",
+		SuggestFor: []string{"create", "start", "restart"},
 		Long: `Run a command in a new container of an image, as docker run does, or the Pods of a
 Kubernetes manifest: Pod, Deployment, ReplicaSet, StatefulSet, DaemonSet or Job. No daemon is needed.
 

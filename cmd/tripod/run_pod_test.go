@@ -43,7 +43,7 @@ func TestPodOf(t *testing.T) {
 	for name, line := range map[string]string{
 		"image":      "busybox",
 		"command":    "-it --rm --name box busybox:1.36 sh -c $(date)",
-		"registry":   "quay.io/org/My_App@sha256:" + strings.Repeat("a", 64),
+		"registry":   "quay.io/org/my_app@sha256:" + strings.Repeat("a", 64),
 		"archive":    "oci-archive:/tmp/app.tar:v1",
 		"host":       "host:/ uname -a",
 		"env":        "-e A=x -e GREETING -e MISSING --env-file vars busybox env",

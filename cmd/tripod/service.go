@@ -195,7 +195,8 @@ func (s *service) doInstall(flags []string) error {
 		return nil
 	}
 	for _, words := range [][]string{
-		{"daemon-reload"}, {"enable", systemd.ServiceName, systemd.SocketName},
+		{"daemon-reload"},
+		{"enable", systemd.ServiceName, systemd.SocketName},
 		{"restart", systemd.SocketName, systemd.ServiceName}, // also when an older one ran
 	} {
 		if err := s.call(words...); err != nil {

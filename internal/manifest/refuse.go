@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,7 @@ func (s *shape) refuse(o object) {
 }
 
 func (s *shape) refuseContainer(c *corev1.Container, path string) {
+	s.checkImage(c.Image, path+"image")
 	s.refuseResources(&c.Resources, path+"resources.")
 	for i, e := range c.Env {
 		if e.ValueFrom == nil || e.ValueFrom.ResourceFieldRef == nil {
@@ -81,6 +83,19 @@ func (s *shape) refuseContainer(c *corev1.Container, path string) {
 		if r := e.ValueFrom.ResourceFieldRef.Resource; strings.HasSuffix(r, ".ephemeral-storage") {
 			s.refuseField(fmt.Sprintf("%senv[%d].valueFrom.resourceFieldRef.resource", path, i), 0, r)
 		}
+	}
+}
+
+// transports begin the images that come from no registry; what is behind them only the store can tell.
+var transports = []string{"host", "dir", "oci", "oci-archive", "docker-archive", "docker"}
+
+// checkImage refuses what can be no image's name. An API server takes anything, and a kubelet complains later.
+func (s *shape) checkImage(name, path string) {
+	if transport, _, ok := strings.Cut(name, ":"); name == "" || ok && slices.Contains(transports, transport) {
+		return
+	}
+	if _, err := reference.ParseNormalizedNamed(name); err != nil {
+		s.fault(s.lineOf(path), path, "", "%q is no image's name: %v", oneLine(name), err)
 	}
 }
 

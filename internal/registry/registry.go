@@ -15,6 +15,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -292,15 +293,35 @@ func within(ctx context.Context, d time.Duration, fetch func(context.Context) er
 
 // explain makes one line of the library's errors, and keeps what they are for errors.Is and errors.As.
 func explain(err error) error {
-	if !strings.Contains(err.Error(), "\n") {
+	text := inOrder(strings.Join(strings.Fields(err.Error()), " "))
+	if text == err.Error() {
 		return err
 	}
-	return oneLine{err}
+	return oneLine{err, text}
 }
 
-type oneLine struct{ error }
+// mirrored is how the library tells that all failed: the mirrors, each in brackets, and then the registry itself. noise are
+// the names that it says again on the way.
+var (
+	mirrored = regexp.MustCompile(`^\(Mirrors also failed: \[(.*)\]\): (.*)$`)
+	noise    = regexp.MustCompile(`((fetching|reading) manifest \S+ in \S+|pinging container registry \S+|Get "\S+"): `)
+)
 
-func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+// inOrder tells where an image was looked for, one after another, and why it was not there.
+func inOrder(text string) string {
+	all := mirrored.FindStringSubmatch(text)
+	if all == nil {
+		return text
+	}
+	return noise.ReplaceAllString(strings.ReplaceAll(all[1], "] [", "; ")+"; "+all[2], "")
+}
+
+type oneLine struct {
+	error
+	text string
+}
+
+func (e oneLine) Error() string { return e.text }
 func (e oneLine) Unwrap() error { return e.error }
 
 // Temporary tells whether an error of this package may be gone at the next attempt. What a registry refuses by name

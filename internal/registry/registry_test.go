@@ -175,6 +175,26 @@ insecure = true
 	if path := s.seen[len(s.seen)-1].URL.Path; path != "/v2/rewritten/x/y/manifests/1" {
 		t.Errorf("rewritten to %s", path)
 	}
+	none := Options{Idle: 3 * time.Second, RegistriesConf: conf(t, fmt.Sprintf(`
+[[registry]]
+prefix = "own.example.com"
+location = "%s/refused"
+insecure = true
+[[registry.mirror]]
+location = "%s/gone"
+insecure = true
+[[registry.mirror]]
+location = "%s/away"
+insecure = true
+`, dead.Listener.Addr(), dead.Listener.Addr(), dead.Listener.Addr()))}
+	_, err := root(t, "own.example.com/x:1", none)
+	want := "cannot pull image own.example.com/x:1: "
+	for _, place := range []string{dead.Listener.Addr().String() + "/gone/x:1", dead.Listener.Addr().String() + "/away/x:1", dead.Listener.Addr().String() + "/refused/x:1"} {
+		want += place + ": dial tcp " + dead.Listener.Addr().String() + ": connect: connection refused; "
+	}
+	if err == nil || err.Error()+"; " != want {
+		t.Errorf("where all fail: %v, want %s", err, want)
+	}
 	if _, err := root(t, "blocked.example.com/x", o); err == nil || !strings.Contains(err.Error(), "blocked") {
 		t.Errorf("blocked: %v", err)
 	}
