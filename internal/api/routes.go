@@ -52,21 +52,8 @@ func newRoutes(groups []kinds.Group, admit admission.Interface) (*routes, error)
 	equivalents := runtime.NewEquivalentResourceRegistry()
 	schemas := openapi.Converter(legacyscheme.Scheme)
 	for _, g := range groups {
-		root := "/apis"
-		if g.Group == "" {
-			root = "/api"
-		}
-		v := &endpoints.APIGroupVersion{
-			Storage: g.Storage, Root: root, GroupVersion: g.GroupVersion,
-			Serializer: codecs, ParameterCodec: legacyscheme.ParameterCodec,
-			Typer: legacyscheme.Scheme, Creater: legacyscheme.Scheme, Convertor: legacyscheme.Scheme,
-			ConvertabilityChecker: legacyscheme.Scheme, Defaulter: legacyscheme.Scheme,
-			Namer: runtime.Namer(meta.NewAccessor()), UnsafeConvertor: runtime.UnsafeObjectConvertor(legacyscheme.Scheme),
-			TypeConverter: schemas, EquivalentResourceRegistry: equivalents,
-			Authorizer: authorizerfactory.NewAlwaysAllowAuthorizer(), Admit: admit,
-			MinRequestTimeout: minWatch, MaxRequestBodyBytes: maxBody,
-		}
-		v.OptionsExternalVersion = &schema.GroupVersion{Version: "v1"}
+		v := installable(g, codecs)
+		v.TypeConverter, v.EquivalentResourceRegistry, v.Admit = schemas, equivalents, admit
 		if err := r.install(v, d); err != nil {
 			return nil, err
 		}
@@ -74,6 +61,27 @@ func newRoutes(groups []kinds.Group, admit admission.Interface) (*routes, error)
 	d.serve(r.container)
 	r.serveOther()
 	return r, nil
+}
+
+// installable is a group's version as Kubernetes installs it.
+func installable(g kinds.Group, codecs serializer.CodecFactory) *endpoints.APIGroupVersion {
+	scheme, parameters := legacyscheme.Scheme, legacyscheme.ParameterCodec
+	if g.Scheme != nil {
+		scheme, codecs, parameters = g.Scheme, serializer.NewCodecFactory(g.Scheme), runtime.NewParameterCodec(g.Scheme)
+	}
+	root := "/apis"
+	if g.Group == "" {
+		root = "/api"
+	}
+	return &endpoints.APIGroupVersion{
+		Storage: g.Storage, Root: root, GroupVersion: g.GroupVersion,
+		OptionsExternalVersion: &schema.GroupVersion{Version: "v1"},
+		Serializer:             codecs, ParameterCodec: parameters,
+		Typer: scheme, Creater: scheme, Convertor: scheme, ConvertabilityChecker: scheme, Defaulter: scheme,
+		Namer: runtime.Namer(meta.NewAccessor()), UnsafeConvertor: runtime.UnsafeObjectConvertor(scheme),
+		Authorizer:        authorizerfactory.NewAlwaysAllowAuthorizer(),
+		MinRequestTimeout: minWatch, MaxRequestBodyBytes: maxBody,
+	}
 }
 
 // install serves one version of a group, and makes it known.

@@ -60,6 +60,9 @@ func servedPaths() (paths, error) {
 	}
 	all := paths{}
 	for _, g := range groups {
+		if g.Scheme != nil {
+			continue // no kinds of Kubernetes' own module
+		}
 		root := "apis/" + g.GroupVersion.String()
 		if g.Group == "" {
 			root = "api/" + g.Version

@@ -52,27 +52,33 @@ type Config struct {
 type Group struct {
 	schema.GroupVersion
 	Storage map[string]rest.Storage
+	// Scheme knows the group's kinds; nil is Kubernetes' own.
+	Scheme *runtime.Scheme
 }
 
 // All are the groups that are served, the preferred version of a group first.
 func All(c Config) ([]Group, error) {
 	b := &builder{Config: c, options: options{c.Store, stored.KubernetesCodec()}}
-	groups := []Group{
-		{schema.GroupVersion{Version: "v1"}, b.core()},
-		{schema.GroupVersion{Group: "apps", Version: "v1"}, b.apps()},
-		{schema.GroupVersion{Group: "events.k8s.io", Version: "v1"}, b.events()},
-		{schema.GroupVersion{Group: "authentication.k8s.io", Version: "v1"}, b.authentication()},
-		{schema.GroupVersion{Group: "authorization.k8s.io", Version: "v1"}, b.authorization()},
-	}
 	scaling := b.autoscaling()
-	groups = append(groups,
-		Group{schema.GroupVersion{Group: "autoscaling", Version: "v2"}, scaling},
-		Group{schema.GroupVersion{Group: "autoscaling", Version: "v1"}, scaling},
-		Group{schema.GroupVersion{Group: "batch", Version: "v1"}, b.batch()},
-		Group{schema.GroupVersion{Group: "policy", Version: "v1"}, b.policy()},
-		Group{schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}, b.coordination()},
-		Group{schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}, b.discovery()})
+	groups := []Group{
+		group("", "v1", b.core()),
+		group("apps", "v1", b.apps()),
+		group("events.k8s.io", "v1", b.events()),
+		group("authentication.k8s.io", "v1", b.authentication()),
+		group("authorization.k8s.io", "v1", b.authorization()),
+		group("autoscaling", "v2", scaling),
+		group("autoscaling", "v1", scaling),
+		group("batch", "v1", b.batch()),
+		group("policy", "v1", b.policy()),
+		group("coordination.k8s.io", "v1", b.coordination()),
+		group("discovery.k8s.io", "v1", b.discovery()),
+		b.metrics(),
+	}
 	return groups, b.err
+}
+
+func group(name, version string, storage map[string]rest.Storage) Group {
+	return Group{GroupVersion: schema.GroupVersion{Group: name, Version: version}, Storage: storage}
 }
 
 // builder makes storages, and keeps the first thing that goes wrong.

@@ -10,6 +10,7 @@ import (
 	openapi_v2 "github.com/google/gnostic-models/openapiv2"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -81,7 +82,7 @@ func TestOldDocument(t *testing.T) {
 // TestSchemas sees that a port without a protocol is the one with TCP: the default that lists are merged by came along.
 func TestSchemas(t *testing.T) {
 	c := Converter(scheme.Scheme)
-	service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	service := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	v, err := c.ObjectToTyped(service)
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,12 @@
 package pods
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,10 +55,53 @@ func (f forward) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		portforward.ServePortForward(w, r, f, f.pod.Name, string(f.pod.UID), o, idle, opening, portforward.SupportedProtocols)
 	})
 	if wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
-		proxy.NewTunnelingHandler(serve).ServeHTTP(w, r)
+		tunnel := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			serve(&tunnelled{ResponseWriter: w, header: http.Header{}}, r)
+		})
+		proxy.NewTunnelingHandler(tunnel).ServeHTTP(w, r)
 		return
 	}
 	serve(w, r)
+}
+
+// tunnelled stands between an end of SPDY and Kubernetes' tunnel, which is made for a proxy: the answer that switches protocols must
+// come as bytes of the connection, not by WriteHeader.
+type tunnelled struct {
+	http.ResponseWriter
+	header   http.Header
+	switched bool
+}
+
+// Header implements http.ResponseWriter.
+func (t *tunnelled) Header() http.Header { return t.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (t *tunnelled) WriteHeader(status int) {
+	if t.switched = status == http.StatusSwitchingProtocols; t.switched {
+		return
+	}
+	maps.Copy(t.ResponseWriter.Header(), t.header)
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack implements http.Hijacker.
+func (t *tunnelled) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h, ok := t.ResponseWriter.(http.Hijacker)
+	if !ok {
+		return nil, nil, http.ErrNotSupported
+	}
+	conn, _, err := h.Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if t.switched {
+		answer := http.Response{StatusCode: http.StatusSwitchingProtocols, ProtoMajor: 1, ProtoMinor: 1, Header: t.header}
+		if err := answer.Write(conn); err != nil {
+			conn.Close() //nolint:errcheck // what went wrong is told
+			return nil, nil, err
+		}
+	}
+	return conn, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)), nil
 }
 
 // PortForward implements portforward.PortForwarder.
