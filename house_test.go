@@ -88,6 +88,7 @@ var floors = [][]string{
 		"cmd/tripod",
 		"cmd/tripod-api",
 		"cmd/tripod-oci",
+		"cmd/tripodd",
 	},
 }
 
@@ -129,6 +130,7 @@ var only = map[string][]string{
 		"cmd/tripod",
 		"cmd/tripod-api",
 		"cmd/tripod-oci",
+		"cmd/tripodd",
 	},
 	"k8s.io/*": {
 		"internal/api", "internal/api/admit", "internal/api/kinds", "internal/api/openapi", "internal/api/pods", "internal/api/stored",
@@ -144,13 +146,14 @@ var only = map[string][]string{
 		"internal/static",
 		"cmd/tripod",
 		"cmd/tripod-api",
+		"cmd/tripodd",
 	},
 	"go.podman.io/*": {
 		"internal/registry",
 		"internal/image",
 	},
 	"github.com/spf13/cobra": {
-		"cmd/tripod", "cmd/tripod-api", "cmd/tripod-oci",
+		"cmd/tripod", "cmd/tripod-api", "cmd/tripod-oci", "cmd/tripodd",
 	},
 	"github.com/google/nftables": {
 		"internal/network",
