@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"tripod/internal/registry"
 )
 
 // exitTool is what docker and podman answer when the tool itself failed, not the command in the container.
@@ -182,7 +184,7 @@ func (a *app) prepare() error {
 		return misuse("use debug, info, warn or error", "cannot use --log-level %q: no such level", a.logLevel)
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})))
-	routeLibraryLog()
+	registry.RouteLog()
 	for _, dir := range []*string{&a.root, &a.runRoot} {
 		abs, err := filepath.Abs(*dir)
 		if err != nil {

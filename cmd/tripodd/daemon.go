@@ -7,15 +7,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 
 	"tripod/internal/api"
 	"tripod/internal/controllers"
+	"tripod/internal/node"
 	"tripod/internal/objects"
 	"tripod/internal/pki"
+	"tripod/internal/registry"
 	"tripod/internal/static"
 )
 
@@ -33,6 +37,7 @@ type daemon struct {
 	log         *slog.Logger
 	store       *objects.Store
 	api         *api.Server
+	node        *node.Node
 	controllers *controllers.Controllers
 	meter       *meter
 
@@ -45,11 +50,17 @@ type daemon struct {
 func run(ctx context.Context, o options, log *slog.Logger) error {
 	slog.SetDefault(log)
 	controllers.RouteLog(log)
+	registry.RouteLog()
 	held, err := claim(o.root, o.runRoot)
 	if err != nil {
 		return err
 	}
 	defer held.Close()
+	for _, dir := range []*string{&o.root, &o.runRoot} {
+		if *dir, err = filepath.EvalSymlinks(*dir); err != nil { // the kernel tells paths so
+			return fmt.Errorf("cannot use folder: %w", err)
+		}
+	}
 	socket, err := inherited()
 	if err == nil && socket == nil {
 		socket, err = listenUnix(o.socket)
@@ -80,9 +91,31 @@ func open(o options, log *slog.Logger) (*daemon, error) {
 		d.close()
 		return nil, err
 	}
+	if d.node, err = d.newNode(); err != nil {
+		d.close()
+		return nil, err
+	}
+	d.api.SetNode(d.node)
 	d.draining, d.drain = context.WithCancel(context.Background())
 	d.meter = newMeter(d)
 	return d, nil
+}
+
+// newNode is this host as the node. Its programs lie beside this one.
+func (d *daemon) newNode() (*node.Node, error) {
+	client, err := kubernetes.NewForConfig(d.api.ClientConfig("kubelet"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect node: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find tripod-oci: %w", err)
+	}
+	dir := filepath.Dir(self)
+	return node.New(node.Config{
+		Client: client, Name: d.name, Root: d.root, RunRoot: d.runRoot, Version: version, Log: d.log,
+		Keeper: filepath.Join(dir, "tripod-oci"), Program: filepath.Join(dir, "tripod"), AllowHostImages: d.hostImages,
+	})
 }
 
 func (d *daemon) pki() string { return filepath.Join(d.root, "pki") }
@@ -145,13 +178,14 @@ func (d *daemon) live(ctx context.Context, socket net.Listener) error {
 // parts are what runs beside the API.
 func (d *daemon) parts() map[string]func(context.Context) error {
 	parts := map[string]func(context.Context) error{
+		"node":        d.node.Run,
 		"controllers": d.controllers.Run,
 		"watchdog":    func(ctx context.Context) error { watchdog(ctx, d.answers); return nil },
 		"settling":    func(ctx context.Context) error { settle(ctx); return nil },
 	}
 	if len(d.manifests) > 0 {
 		parts["manifests"] = func(ctx context.Context) error {
-			return static.Run(ctx, static.Config{Dirs: d.manifests, Node: d.node, Client: d.api.ClientConfig, Log: d.log})
+			return static.Run(ctx, static.Config{Dirs: d.manifests, Node: d.name, Client: d.api.ClientConfig, Log: d.log})
 		}
 	}
 	return parts

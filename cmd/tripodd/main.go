@@ -29,7 +29,7 @@ type options struct {
 	root, runRoot   string
 	socket, listen  string
 	manifests       []string
-	node            string
+	name            string // of the node
 	logLevel, logAs string
 	hostImages      bool
 }
@@ -80,7 +80,7 @@ It may be stopped and started anew at any moment: Pods run on. Manifests in /etc
 	f.StringVar(&o.socket, "socket", os.Getenv("TRIPOD_SOCKET"), "the unix socket (TRIPOD_SOCKET; default tripod.sock below --run-root)")
 	f.StringVar(&o.listen, "listen", "", "serve TLS too, on this loopback address, to clients with a certificate: 127.0.0.1:7443")
 	f.StringArrayVar(&o.manifests, "manifests", nil, "keep the manifests of this folder too")
-	f.StringVar(&o.node, "node-name", "", "the name of the node (default the host's)")
+	f.StringVar(&o.name, "node-name", "", "the name of the node (default the host's)")
 	f.StringVar(&o.logLevel, "log-level", "info", "what is said on stderr: debug, info, warn or error")
 	f.StringVar(&o.logAs, "log-format", "text", "text or json")
 	f.BoolVar(&o.hostImages, "allow-host-images", false, "let Pods name images by paths of this host: host:/, dir:, oci: and archives")
@@ -109,15 +109,15 @@ func (o *options) complete() error {
 	if o.root == "/var/lib/tripod" {
 		o.manifests = append([]string{defaultManifests}, o.manifests...)
 	}
-	if o.node == "" {
+	if o.name == "" {
 		name, err := os.Hostname()
 		if err != nil {
 			return fmt.Errorf("cannot name the node: %w", err)
 		}
-		o.node = strings.ToLower(name)
+		o.name = strings.ToLower(name)
 	}
-	if bad := validation.IsDNS1123Subdomain(o.node); len(bad) > 0 {
-		return fmt.Errorf("cannot name the node %q: %s", o.node, bad[0])
+	if bad := validation.IsDNS1123Subdomain(o.name); len(bad) > 0 {
+		return fmt.Errorf("cannot name the node %q: %s", o.name, bad[0])
 	}
 	return nil
 }

@@ -200,16 +200,21 @@ func TestEndpointsFollowReadiness(t *testing.T) {
 	must[*appsv1.Deployment](c)(c.AppsV1().Deployments("default").Create(c.ctx, newDeployment(2), metav1.CreateOptions{}))
 	c.until("2 Pods", func() bool { return len(c.pods("default")) == 2 })
 	addresses := func() (n int) {
-		slices := must[*corev1.Endpoints](c)
 		e, err := c.CoreV1().Endpoints("default").Get(c.ctx, "web", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
+		if err != nil {
 			return 0
 		}
-		for _, s := range slices(e, err).Subsets {
+		for _, s := range e.Subsets {
 			n += len(s.Addresses)
 		}
 		return n
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			e, err := c.CoreV1().Endpoints("default").List(context.Background(), metav1.ListOptions{})
+			t.Logf("endpoints: %v %v\npods: %v", e, err, c.pods("default"))
+		}
+	})
 	c.until("2 addresses", func() bool { c.say("default", corev1.PodRunning); return addresses() == 2 })
 	c.until("2 in an EndpointSlice", func() bool {
 		list, err := c.DiscoveryV1().EndpointSlices("default").List(c.ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})

@@ -44,12 +44,14 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
 func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handler.WithGroup(name)} }
 
-// retried says that a message tells of a write that lost a race, which every controller tries again.
+// retried says that a message tells of a race that was lost, or of a cache that is behind: every controller tries again.
 func retried(r slog.Record) bool {
-	const lost = "the object has been modified"
-	found := strings.Contains(r.Message, lost)
+	late := func(s string) bool {
+		return strings.Contains(s, "the object has been modified") || strings.Contains(s, "is not as new as written version")
+	}
+	found := late(r.Message)
 	r.Attrs(func(a slog.Attr) bool {
-		found = found || strings.Contains(a.Value.String(), lost)
+		found = found || late(a.Value.String())
 		return !found
 	})
 	return found

@@ -1,4 +1,4 @@
-package main
+package registry
 
 import (
 	"io"
@@ -7,8 +7,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// routeLibraryLog leads what the image library logs by logrus into slog, where --log-level holds.
-func routeLibraryLog() {
+// RouteLog leads what the image library logs by logrus into slog, where the program says what is told.
+func RouteLog() {
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.DebugLevel)
 	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
