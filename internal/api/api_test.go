@@ -14,17 +14,23 @@ import (
 
 // fixture is a server over a store of its own, asked by HTTP.
 type fixture struct {
-	t    *testing.T
+	t    testing.TB
 	api  *Server
 	http *httptest.Server
 }
 
-func serve(t *testing.T) *fixture {
+func serve(t testing.TB) *fixture {
 	t.Helper()
 	store, err := objects.Open(t.TempDir(), Codec(), objects.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOver(t, store)
+}
+
+// serveOver is serve over a store, which it closes.
+func serveOver(t testing.TB, store *objects.Store) *fixture {
+	t.Helper()
 	s, err := New(Config{Store: store, PKI: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -64,12 +70,13 @@ func (f *fixture) ask(method, path, body string, headers ...string) reply {
 	}
 	resp, err := f.http.Client().Do(r)
 	if err != nil {
-		f.t.Fatal(err)
+		f.t.Error(err)
+		return reply{}
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was read
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		f.t.Fatal(err)
+		f.t.Error(err)
 	}
 	return reply{resp.StatusCode, resp.Header, data}
 }
