@@ -22,33 +22,51 @@ func (s *Store) Backup(w io.Writer) error {
 	f, err := s.o.disk.open(s.path(logName), os.O_RDONLY)
 	size := s.size
 	s.mu.RUnlock()
-	if err != nil {
-		return fmt.Errorf("cannot back up objects %s: %w", s.dir, err)
+	if err == nil {
+		defer f.Close()
+		var found surveyed
+		if found, err = survey(s.path(logName), f, size); err == nil {
+			_, err = snapshot(w, s.path(logName), f, found, 0)
+		}
 	}
-	defer f.Close()
-	return backup(s.dir, f, size, w)
+	return backedUp(s.dir, err)
 }
 
 // Backup writes to w what is alive in the store of a folder, whether another process has it open or not. It takes no lock: what is
 // being written meanwhile is in the backup or not, each frame as a whole.
 func Backup(dir string, w io.Writer) error {
-	f, err := osDisk{}.open(filepath.Join(dir, logName), os.O_RDONLY)
-	if err != nil {
-		return fmt.Errorf("cannot back up objects %s: %w", dir, err)
+	name := filepath.Join(dir, logName)
+	f, err := osDisk{}.open(name, os.O_RDONLY)
+	if err == nil {
+		defer f.Close()
+		var found surveyed
+		if found, err = surveyShared(name, f); err == nil {
+			_, err = snapshot(w, name, f, found, 0)
+		}
 	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return fmt.Errorf("cannot back up objects %s: %w", dir, err)
-	}
-	return backup(dir, f, size, w)
+	return backedUp(dir, err)
 }
 
-func backup(dir string, f file, size int64, w io.Writer) error {
-	if _, _, err := snapshot(w, filepath.Join(dir, logName), f, size, 0); err != nil {
+func backedUp(dir string, err error) error {
+	if err != nil {
 		return fmt.Errorf("cannot back up objects %s: %w", dir, err)
 	}
 	return nil
+}
+
+// surveyShared surveys a log that another process may be writing. When the disk is full, that one cuts off what it could not write
+// whole, also while it is read here: so what looks like damage is looked at again.
+func surveyShared(name string, f file) (found surveyed, err error) {
+	for range 3 {
+		var size int64
+		if size, err = f.Size(); err == nil {
+			found, err = survey(name, f, size)
+		}
+		if err == nil {
+			break
+		}
+	}
+	return found, err
 }
 
 // Restore makes a store of a backup, in a folder that is missing or empty. The backup is checked whole before there is a store. Its
@@ -71,7 +89,7 @@ func Restore(dir string, r io.Reader) (err error) {
 	case err != nil:
 		return err
 	case slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != lockName }):
-		return errors.New("the folder is not empty")
+		return ErrNotEmpty
 	}
 	return restore(osDisk{}, dir, r)
 }
@@ -97,12 +115,15 @@ func restore(d disk, dir string, r io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	_, whole, err := snapshot(io.NewOffsetWriter(files[1], 0), "backup", files[0], size, bump)
+	found, err := survey("backup", files[0], size)
 	if err != nil {
 		return err
 	}
-	if whole < size {
-		return fmt.Errorf("the backup is cut or damaged at byte %d", whole)
+	if found.whole < size {
+		return fmt.Errorf("the backup is cut or damaged at byte %d", found.whole)
+	}
+	if _, err := snapshot(io.NewOffsetWriter(files[1], 0), "backup", files[0], found, bump); err != nil {
+		return err
 	}
 	return publish(d, dir, files[1])
 }

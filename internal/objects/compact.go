@@ -2,7 +2,6 @@ package objects
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -53,24 +52,19 @@ func (l *logWriter) end() error {
 	return l.flush()
 }
 
-// snapshot writes to w a log of what is alive in the first size bytes of another one, of which it returns how far it was whole. Its
-// base is the last version there and so many more.
-func snapshot(w io.Writer, name string, r io.ReaderAt, size int64, more uint64) (l *logWriter, whole int64, err error) {
-	found, err := survey(name, r, size)
-	if err != nil {
-		return nil, 0, err
-	}
-	l = newLogWriter(w, found.version+more)
+// snapshot writes to w a log of what is alive in another one. Its base is the last version there and so many more.
+func snapshot(w io.Writer, name string, r io.ReaderAt, found surveyed, more uint64) (*logWriter, error) {
+	l := newLogWriter(w, found.version+more)
 	for _, p := range found.living {
-		data := make([]byte, p.length)
-		if err := readAt(r, data, p.at); err != nil {
-			return nil, 0, fmt.Errorf("cannot read objects %s: %w", name, err)
+		data, err := p.read(name, r)
+		if err != nil {
+			return nil, err
 		}
 		if err := l.add(logRecord{kept, p.version, p.id, data}); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	return l, found.whole, l.end()
+	return l, l.end()
 }
 
 // compaction is a new log, made while the store went on writing to the old one.
@@ -95,9 +89,16 @@ func (s *Store) compact(log file, size int64) (c compaction) {
 	if c.f, c.err = s.o.disk.open(s.path(newName), os.O_RDWR|os.O_CREATE|os.O_TRUNC); c.err != nil {
 		return c
 	}
-	if c.w, c.upTo, c.err = snapshot(io.NewOffsetWriter(c.f, 0), s.path(logName), log, size, 0); c.err == nil {
-		c.err = c.f.Sync()
+	name := s.path(logName)
+	found, err := survey(name, log, size)
+	if err == nil {
+		c.upTo = found.whole
+		c.w, err = snapshot(io.NewOffsetWriter(c.f, 0), name, log, found, 0)
 	}
+	if err == nil {
+		err = c.f.Sync()
+	}
+	c.err = err
 	return c
 }
 

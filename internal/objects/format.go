@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -69,6 +70,14 @@ type DamageError struct {
 
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("cannot read objects %s: damaged at byte %d: %s", e.File, e.Offset, e.Reason)
+}
+
+// Hint says what can be done about it.
+func (e *DamageError) Hint() string {
+	if filepath.Base(e.File) != logName {
+		return ""
+	}
+	return "move the folder " + filepath.Dir(e.File) + " away and restore a backup, with tripod restore"
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -6,9 +6,9 @@
 // that the bounded history still reaches.
 //
 // Writers that come while an fsync runs share the next one (one frame of the log, so all of them or none survive). The log
-// is read whole at start, and rewritten with what is alive when the dead outgrow it. A database on disk (bbolt) would keep
-// objects out of memory, which is of no use here: the API answers lists and watches from decoded objects, so they are in
-// memory anyway, and then a tree of pages only makes each write dearer.
+// is read whole at start, and rewritten with what is alive when the dead outgrow it. A tree of pages on disk, such as bbolt's,
+// would keep objects out of memory, which is of no use here: the API answers lists and watches from decoded objects. Then it only
+// makes each write dearer, by pages that are copied up to the root and a second fsync.
 //
 // Objects are shared between the store and all who read them: nobody changes one that it was given.
 package objects
@@ -35,6 +35,8 @@ var (
 	ErrGone = errors.New("that version is gone")
 	// ErrAhead says that a version has not been yet.
 	ErrAhead = errors.New("that version has not been yet")
+	// ErrNotEmpty says that a folder has something in it already.
+	ErrNotEmpty = errors.New("the folder is not empty")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
 )

@@ -194,8 +194,8 @@ func publish(d disk, dir string, f file) error {
 	return d.syncDir(dir)
 }
 
-// replay reads the log into the tables, and makes durable what it found there: it may have been written by a process that died
-// before its fsync.
+// replay reads the log into the tables, and makes durable what it found there, and the log's name: both may have been written by a
+// process that died before its fsync.
 func (s *Store) replay() error {
 	size, err := s.log.Size()
 	if err != nil {
@@ -209,7 +209,7 @@ func (s *Store) replay() error {
 		s.o.Log.Warn("the end of the log of objects was not written whole and is cut off", "file", s.path(logName), "bytes", size-found.whole)
 		err = s.log.Truncate(found.whole)
 	}
-	if err = errors.Join(err, s.log.Sync()); err != nil {
+	if err = errors.Join(err, s.log.Sync(), s.o.disk.syncDir(s.dir)); err != nil {
 		return fmt.Errorf("cannot open objects %s: %w", s.dir, err)
 	}
 	s.head, s.size, s.floor = found.head, found.whole, found.head.base
@@ -249,9 +249,9 @@ func (s *Store) load(living []place) error {
 }
 
 func (s *Store) decode(p place) (apiruntime.Object, error) {
-	data := make([]byte, p.length)
-	if err := readAt(s.log, data, p.at); err != nil {
-		return nil, fmt.Errorf("cannot read objects %s: %w", s.path(logName), err)
+	data, err := p.read(s.path(logName), s.log)
+	if err != nil {
+		return nil, err
 	}
 	obj, err := s.codec.Decode(data)
 	if err == nil {

@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 )
 
 // plain is a codec of ConfigMaps by protobuf.
@@ -45,16 +48,18 @@ func open(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
-// set creates or updates a ConfigMap.
+// write creates or updates a ConfigMap.
+func write(s *Store, name, value string) error {
+	if old, ok := s.Get(named(name)); ok {
+		return s.Update(named(name), old, configMap(name, value))
+	}
+	return s.Create(named(name), configMap(name, value))
+}
+
+// set is write that must succeed.
 func set(t testing.TB, s *Store, name, value string) {
 	t.Helper()
-	var err error
-	if old, ok := s.Get(named(name)); ok {
-		err = s.Update(named(name), old, configMap(name, value))
-	} else {
-		err = s.Create(named(name), configMap(name, value))
-	}
-	if err != nil {
+	if err := write(s, name, value); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -135,37 +140,119 @@ func TestStore(t *testing.T) {
 	}
 }
 
-func TestWatchFollows(t *testing.T) {
-	s := open(t, t.TempDir(), Options{})
-	set(t, s, "a", "1")
-	since := s.Version()
-	list, version, w := s.WatchFrom(configMaps)
-	if len(list) != 1 || version != since {
-		t.Fatal(list, version)
+// fill creates many ConfigMaps of a size, with as many writers as share an fsync.
+func fill(t testing.TB, s *Store, n, size int) {
+	t.Helper()
+	value := string(make([]byte, size))
+	var group errgroup.Group
+	group.SetLimit(256)
+	for i := range n {
+		group.Go(func() error {
+			name := fmt.Sprintf("c%05d", i)
+			return s.Create(named(name), configMap(name, value))
+		})
 	}
-	set(t, s, "a", "2")
-	set(t, s, "b", "1")
-	remove(t, s, "a")
-	again, err := s.Watch(configMaps, since)
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Readers and watchers see each write whole, in one order, and never one that is not durable; of those who write over each other
+// one wins.
+func TestConcurrentUse(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{CompactFrom: 20_000, CompactFactor: 2, History: 100_000, HistoryBytes: 1 << 30})
+	since := s.Version()
+	const writers, each = 16, 40
+	var group errgroup.Group
+	for range writers {
+		group.Go(func() error {
+			for n := 0; n < each; {
+				old, ok := s.Get(named("counter"))
+				var err error
+				if !ok {
+					err = s.Create(named("counter"), configMap("counter", "1"))
+				} else {
+					was, _ := strconv.Atoi(old.(*corev1.ConfigMap).Data["value"])
+					err = s.Update(named("counter"), old, configMap("counter", strconv.Itoa(was+1)))
+				}
+				switch {
+				case err == nil:
+					n++
+				case !errors.Is(err, ErrConflict) && !errors.Is(err, ErrExists):
+					return err
+				}
+			}
+			return nil
+		})
+		group.Go(func() error {
+			for n := range each {
+				list, version := s.List(configMaps, "default")
+				if v := s.Version(); v < version {
+					return fmt.Errorf("version %d after %d", v, version)
+				}
+				for _, obj := range list {
+					if v, _ := strconv.ParseUint(obj.(*corev1.ConfigMap).ResourceVersion, 10, 64); v == 0 || v > version {
+						return fmt.Errorf("an object of version %d in a list of %d", v, version)
+					}
+				}
+				if err := write(s, fmt.Sprintf("own-%p", &n), "1"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	w, err := s.Watch(configMaps, since)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, w := range []*Watch{w, again} {
-		for i, want := range []watch.EventType{watch.Modified, watch.Added, watch.Deleted} {
-			if c := <-w.C; c.Type != want || c.Version != since+uint64(i)+1 {
-				t.Errorf("got %v, want %s", c, want)
+	var last uint64
+	group.Go(func() error {
+		for last = since; last < since+writers*each*2; last++ {
+			if c := <-w.C; c.Version != last+1 {
+				return fmt.Errorf("watched %v, want version %d", c, last+1)
 			}
 		}
-		w.Bookmark()
-		if c := <-w.C; c.Type != watch.Bookmark || c.Version != s.Version() {
-			t.Errorf("got %v, want a bookmark", c)
-		}
-		w.Stop()
-		if _, open := <-w.C; open {
-			t.Error("a stopped watch goes on")
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := numbers(s)["counter"]; n != writers*each {
+		t.Errorf("counted to %d, want %d", n, writers*each)
+	}
+	want := state(s)
+	s.Close()
+	if got := state(open(t, dir, Options{})); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestTenThousandObjects(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	const many = 10_000
+	fill(t, s, many, 1000)
+	other := ID{configMaps, "other", "c"}
+	if err := s.Create(other, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "c"}}); err != nil {
+		t.Fatal(err)
+	}
+	version := s.Version()
+	s.Close()
+	s = open(t, dir, Options{})
+	list, at := s.List(configMaps, "default")
+	if len(list) != many || at != version || !slices.IsSortedFunc(list, func(a, b runtime.Object) int {
+		return strings.Compare(a.(*corev1.ConfigMap).Name, b.(*corev1.ConfigMap).Name)
+	}) {
+		t.Errorf("%d objects at version %d, want %d sorted at %d", len(list), at, many, version)
+	}
+	for namespace, want := range map[string]int{"": many + 1, "other": 1, "defaul": 0, "default-2": 0, "a": 0, "z": 0} {
+		if list, _ := s.List(configMaps, namespace); len(list) != want {
+			t.Errorf("%d objects in %q, want %d", len(list), namespace, want)
 		}
 	}
-	if _, err := s.Watch(configMaps, s.Version()+1); !errors.Is(err, ErrAhead) {
-		t.Error(err)
+	if _, ok := s.Get(named("c09999")); !ok {
+		t.Error("the last is not there")
 	}
 }

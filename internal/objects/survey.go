@@ -2,6 +2,8 @@ package objects
 
 import (
 	"cmp"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"slices"
@@ -13,9 +15,10 @@ import (
 type place struct {
 	id      ID
 	version uint64
-	at      int64 // of its data
-	length  int   // of its data
-	size    int64 // of its record
+	at      int64  // of its data
+	length  int    // of its data
+	sum     uint32 // of its data
+	size    int64  // of its record
 }
 
 // surveyed is what a log holds.
@@ -38,7 +41,7 @@ func survey(name string, r io.ReaderAt, size int64) (s surveyed, err error) {
 		if r.kind == deleted {
 			delete(living, r.id)
 		} else {
-			living[r.id] = place{r.id, r.version, at, len(r.data), int64(r.size())}
+			living[r.id] = place{r.id, r.version, at, len(r.data), sum(r.data), int64(r.size())}
 		}
 		return nil
 	})
@@ -46,3 +49,17 @@ func survey(name string, r io.ReaderAt, size int64) (s surveyed, err error) {
 	s.living = slices.SortedFunc(maps.Values(living), func(a, b place) int { return cmp.Compare(a.at, b.at) })
 	return s, err
 }
+
+// read returns the object's data. It lies where the survey saw it, unless somebody else has written there since.
+func (p place) read(name string, r io.ReaderAt) ([]byte, error) {
+	data := make([]byte, p.length)
+	if err := readAt(r, data, p.at); err != nil {
+		return nil, fmt.Errorf("cannot read objects %s: %w", name, err)
+	}
+	if sum(data) != p.sum {
+		return nil, &DamageError{name, p.at, p.id.String() + " has changed while it was read"}
+	}
+	return data, nil
+}
+
+func sum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
