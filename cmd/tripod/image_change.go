@@ -238,15 +238,15 @@ skopeo read too.`,
 				}
 				return store.Save(a.out, args, image.PullOptions{})
 			}
-			return writeWhole(file, func(w io.Writer) error { return store.Save(w, args, image.PullOptions{}) })
+			return writeWhole(file, 0o644, func(w io.Writer) error { return store.Save(w, args, image.PullOptions{}) })
 		},
 	}
 	cmd.Flags().StringVarP(&file, "output", "o", "-", "the archive; - is standard output")
 	return cmd
 }
 
-// writeWhole makes a file that is there whole or not at all.
-func writeWhole(name string, write func(io.Writer) error) error {
+// writeWhole makes a file that is there whole or not at all, also after a power cut.
+func writeWhole(name string, mode os.FileMode, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0) // such as /dev/null or a fifo
 		if err != nil {
@@ -255,12 +255,14 @@ func writeWhole(name string, write func(io.Writer) error) error {
 		return errors.Join(write(f), f.Close())
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	var wrong *fs.PathError
 	if errors.As(err, &wrong) {
 		return fmt.Errorf("cannot write archive %s: %w", name, wrong.Err)
 	}
-	err = write(f)
+	if err = write(f); err == nil {
+		err = f.Sync()
+	}
 	if err = joined(err, f.Close()); err == nil {
 		err = os.Rename(tmp, name)
 	}

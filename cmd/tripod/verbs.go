@@ -31,6 +31,8 @@ func verbs(a *app) []*cobra.Command {
 		newSs(a),
 		newDoctor(a),
 		newKubeconfig(a),
+		newBackup(a),
+		newRestore(a),
 		newService(a),
 		newVersion(a),
 		newInstallLinks(a),
