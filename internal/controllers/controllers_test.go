@@ -199,6 +199,14 @@ func TestEndpointsFollowReadiness(t *testing.T) {
 	}, metav1.CreateOptions{}))
 	must[*appsv1.Deployment](c)(c.AppsV1().Deployments("default").Create(c.ctx, newDeployment(2), metav1.CreateOptions{}))
 	c.until("2 Pods", func() bool { return len(c.pods("default")) == 2 })
+	must[*corev1.Node](c)(c.CoreV1().Nodes().Create(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "here"}}, metav1.CreateOptions{}))
+	for _, p := range c.pods("default") { // an address has a node
+		if err := c.CoreV1().Pods("default").Bind(c.ctx, &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Name: p.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: "here"},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	addresses := func() (n int) {
 		e, err := c.CoreV1().Endpoints("default").Get(c.ctx, "web", metav1.GetOptions{})
 		if err != nil {
@@ -209,12 +217,6 @@ func TestEndpointsFollowReadiness(t *testing.T) {
 		}
 		return n
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			e, err := c.CoreV1().Endpoints("default").List(context.Background(), metav1.ListOptions{})
-			t.Logf("endpoints: %v %v\npods: %v", e, err, c.pods("default"))
-		}
-	})
 	c.until("2 addresses", func() bool { c.say("default", corev1.PodRunning); return addresses() == 2 })
 	c.until("2 in an EndpointSlice", func() bool {
 		list, err := c.DiscoveryV1().EndpointSlices("default").List(c.ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
