@@ -59,3 +59,16 @@ func TestCompletions(t *testing.T) {
 		}
 	}
 }
+
+// Each name and alias means one verb: cobra takes the first of two.
+func TestVerbsHaveOneMeaning(t *testing.T) {
+	seen := map[string]string{}
+	for _, cmd := range newRoot(&app{}).Commands() {
+		for _, name := range append([]string{cmd.Name()}, cmd.Aliases...) {
+			if other, twice := seen[name]; twice {
+				t.Errorf("%s means %s and %s", name, other, cmd.Name())
+			}
+			seen[name] = cmd.Name()
+		}
+	}
+}

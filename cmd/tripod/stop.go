@@ -117,7 +117,7 @@ func newRm(a *app) *cobra.Command {
 	var force, ignore bool
 	cmd := &cobra.Command{
 		Use:     "rm POD...",
-		Aliases: []string{"remove", "delete"},
+		Aliases: []string{"remove"},
 		Short:   "Remove Pods with their logs and volumes",
 		Example: `  tripod rm web
   tripod rm -f web db
