@@ -7,11 +7,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	netutil "k8s.io/apimachinery/pkg/util/net"
@@ -52,7 +54,9 @@ type Server struct {
 	config  Config
 	node    atomic.Pointer[Node]
 	handler http.Handler
-	stop    chan struct{}
+	life    context.Context //nolint:containedctx // it ends with Close
+	end     context.CancelFunc
+	beside  sync.WaitGroup
 }
 
 // Codec reads and writes objects as they are kept on disk.
@@ -66,7 +70,8 @@ func New(c Config) (*Server, error) {
 	if !c.ServiceRange.IsValid() {
 		c.ServiceRange = netip.MustParsePrefix("10.96.0.0/12")
 	}
-	s := &Server{config: c, stop: make(chan struct{})}
+	s := &Server{config: c}
+	s.life, s.end = context.WithCancel(context.Background())
 	if c.Node != nil {
 		s.SetNode(c.Node)
 	}
@@ -82,12 +87,16 @@ func New(c Config) (*Server, error) {
 	if err := s.seed(); err != nil {
 		return nil, err
 	}
-	go s.expire()
+	s.beside.Go(s.expire)
 	return s, nil
 }
 
-// Close ends what runs beside requests.
-func (s *Server) Close() { close(s.stop) }
+// Close ends watches and streams, and what runs beside requests. It is called before a server on sockets is shut down, which waits for
+// its requests.
+func (s *Server) Close() {
+	s.end()
+	s.beside.Wait()
+}
 
 // SetNode says who runs Pods.
 func (s *Server) SetNode(n Node) { s.node.Store(&n) }

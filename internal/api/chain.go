@@ -103,7 +103,10 @@ func (s *Server) bounded(to http.Handler) http.Handler {
 			return
 		}
 		if stays {
-			to.ServeHTTP(w, r)
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(s.life, cancel)()
+			to.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}
 		// A connection of HTTP/1 keeps its deadline, a stream of HTTP/2 has its own; our own process has none.

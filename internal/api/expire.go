@@ -21,7 +21,7 @@ func (s *Server) expire() {
 	armed := len(list) > 0
 	for {
 		select {
-		case <-s.stop:
+		case <-s.life.Done():
 			changes.Stop()
 			return
 		case <-next.C:
