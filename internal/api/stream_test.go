@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -151,6 +152,29 @@ func TestExec(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestOldWebSocket speaks the protocol from before v5: a channel's number before its bytes.
+func TestOldWebSocket(t *testing.T) {
+	f := running(t)
+	d := websocket.Dialer{Subprotocols: []string{"v4.channel.k8s.io"}}
+	conn, resp, err := d.Dial("ws"+strings.TrimPrefix(f.http.URL, "http")+podsAt+"/one/exec?container=a&stdout=true&command=exit", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()  //nolint:errcheck // it is empty
+	defer conn.Close() //nolint:errcheck // the test is over
+	said := map[byte]string{}
+	for {
+		_, data, err := conn.ReadMessage()
+		if err != nil {
+			break
+		}
+		said[data[0]] += string(data[1:])
+	}
+	if said[1] != "one/a exit tty=false\n" || !strings.Contains(said[3], `"reason":"ExitCode","message":"3"`) {
+		t.Errorf("said %q", said)
 	}
 }
 

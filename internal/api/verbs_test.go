@@ -51,6 +51,8 @@ func TestRefusals(t *testing.T) {
 		{"field selector", "GET", podsAt + "?fieldSelector=spec.image%3Dx", "", nil, 400, "BadRequest", "field label not supported: spec.image"},
 		{"forged token", "GET", podsAt + "?limit=1&continue=Li4vLi4vLi4", "", nil, 400, "BadRequest", ""},
 		{"forged version", "GET", podsAt + "?resourceVersion=abc", "", nil, 400, "BadRequest", ""},
+		{"forged version of one", "GET", podsAt + "/one?resourceVersion=abc", "", nil, 400, "BadRequest", ""},
+		{"forged version to watch", "GET", podsAt + "?watch=1&resourceVersion=abc", "", nil, 400, "BadRequest", ""},
 		{"version to come", "GET", podsAt + "?resourceVersion=99999999", "", nil, 504, "Timeout", ""},
 		{"conflict", "PUT", podsAt + "/one", `{"metadata":{"name":"one","resourceVersion":"1"},"spec":{"containers":[{"name":"c","image":"i"}]}}`, nil, 409, "Conflict", `Operation cannot be fulfilled on pods "one": the object has been modified; please apply your changes to the latest version and try again`},
 		{"other name", "PUT", podsAt + "/one", `{"metadata":{"name":"two"},"spec":{"containers":[{"name":"c","image":"i"}]}}`, nil, 400, "BadRequest", "the name of the object (two) does not match the name on the URL (one)"},

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -212,7 +213,7 @@ func (r *Resource) replace(id objects.ID, old runtime.Object, exists bool, wante
 
 // atLeast refuses what is newer than all there is.
 func (r *Resource) atLeast(version string) error {
-	wanted, err := r.versions.ParseResourceVersion(version)
+	wanted, err := r.parse(version)
 	if err != nil {
 		return err
 	}
@@ -220,6 +221,15 @@ func (r *Resource) atLeast(version string) error {
 		return storage.NewTooLargeResourceVersionError(wanted, now, 0)
 	}
 	return nil
+}
+
+// parse reads a version that a client gave.
+func (r *Resource) parse(version string) (uint64, error) {
+	v, err := r.versions.ParseResourceVersion(version)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+	}
+	return v, nil
 }
 
 // Stats implements storage.Interface.

@@ -25,7 +25,7 @@ const (
 
 // Watch implements storage.Interface.
 func (r *Resource) Watch(ctx context.Context, key string, o storage.ListOptions) (watch.Interface, error) {
-	since, err := r.versions.ParseResourceVersion(o.ResourceVersion)
+	since, err := r.parse(o.ResourceVersion)
 	if err != nil {
 		return nil, err
 	}
