@@ -8,7 +8,11 @@ import (
 )
 
 // clusters are errors that a cluster answers with code 500, too.
-var clusters = []string{"resourceVersion should not be set on objects to be created", "failed to create typed patch object"}
+var clusters = []string{
+	"resourceVersion should not be set on objects to be created",
+	"failed to create typed patch object",
+	"does not contain declared merge key",
+}
 
 // sound says that an answer is one that bad input may get: nothing of ours broke.
 func sound(t *testing.T, w *httptest.ResponseRecorder) {
