@@ -100,7 +100,7 @@ func bench(out, bins, counted string, match *regexp.Regexp, rounds int) (err err
 	for _, result := range report.Results {
 		result.Print(os.Stdout)
 	}
-	for _, make := range []func(*Field) ([]Benchmark, error){bundles, lives, parallel, syscalls, pods, memory, pull, namespaces, nsenter, whois, captures} {
+	for _, make := range []func(*Field) ([]Benchmark, error){bundles, lives, parallel, syscalls, pods, memory, daemons, pull, namespaces, nsenter, whois, captures} {
 		list, err := make(field)
 		if err != nil {
 			return err

@@ -41,10 +41,10 @@ func newField(bin string) (f *Field, err error) {
 	if f, err = bareField(bin); err != nil {
 		return nil, err
 	}
-	dir := f.dir
+	dir, begun := f.dir, f
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.undo())
+			err = errors.Join(err, begun.undo())
 		}
 	}()
 	for _, program := range []string{f.tripod, f.oci, "crun", "runc", "podman", "docker-registry"} {

@@ -91,11 +91,6 @@ func open(o options, log *slog.Logger) (*daemon, error) {
 		d.close()
 		return nil, err
 	}
-	if d.node, err = d.newNode(); err != nil {
-		d.close()
-		return nil, err
-	}
-	d.api.SetNode(d.node)
 	d.draining, d.drain = context.WithCancel(context.Background())
 	d.meter = newMeter(d)
 	return d, nil
@@ -143,14 +138,9 @@ func (d *daemon) live(ctx context.Context, socket net.Listener) error {
 	}
 	serve(socket)
 	d.log.Info("serving", "socket", socket.Addr().String(), "version", version, "objects", d.store.Version())
-	if d.listen != "" {
-		l, err := d.listenTLS()
-		if err != nil {
-			server.Close()
-			return errors.Join(err, parts.Wait())
-		}
-		serve(l)
-		d.log.Info("serving", "address", l.Addr().String())
+	if err := d.behind(serve); err != nil {
+		server.Close()
+		return errors.Join(err, parts.Wait())
 	}
 	notify("READY=1")
 	for name, part := range d.parts() {
@@ -173,6 +163,24 @@ func (d *daemon) live(ctx context.Context, socket net.Listener) error {
 	}
 	rest()
 	return parts.Wait()
+}
+
+// behind makes what the first answer need not wait for: the door for kubectl, and the node.
+func (d *daemon) behind(serve func(net.Listener)) error {
+	if d.listen != "" {
+		l, err := d.listenTLS()
+		if err != nil {
+			return err
+		}
+		serve(l)
+		d.log.Info("serving", "address", l.Addr().String())
+	}
+	var err error
+	if d.node, err = d.newNode(); err != nil {
+		return err
+	}
+	d.api.SetNode(d.node)
+	return nil
 }
 
 // parts are what runs beside the API.
