@@ -21,7 +21,14 @@ func TestVerbs(t *testing.T) {
 		if f := cmd.Flags().Lookup("namespace"); f != nil && f.DefValue != "default" {
 			t.Errorf("%s: -n defaults to %q", cmd.CommandPath(), f.DefValue)
 		}
+		names := map[string]string{}
 		for _, sub := range cmd.Commands() {
+			for _, name := range append(sub.Aliases, sub.Name()) {
+				if other, taken := names[name]; taken {
+					t.Errorf("%s is a name of %s and of %s", name, other, sub.Name())
+				}
+				names[name] = sub.Name()
+			}
 			visit(sub)
 		}
 	}
