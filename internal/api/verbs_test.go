@@ -90,6 +90,13 @@ func TestHugeBodies(t *testing.T) {
 	if got := f.ask("POST", podsAt, deep); got.code != 400 {
 		t.Errorf("nested object: %d", got.code)
 	}
+	laughs := "a0: &a0 [x]\n"
+	for i := range 30 {
+		laughs += fmt.Sprintf("a%d: &a%d [*a%d,*a%d,*a%d,*a%d]\n", i+1, i+1, i, i, i, i)
+	}
+	if got := f.ask("POST", podsAt, laughs, "Content-Type: application/yaml"); got.code != 400 {
+		t.Errorf("aliases of aliases: %d", got.code)
+	}
 }
 
 func TestPatches(t *testing.T) {
