@@ -66,6 +66,7 @@ type Node struct {
 type Namespaces struct {
 	Net, IPC, UTS string // of the Pod, unless it has the host's
 	PID           string // of a Pod that shares it
+	Target        string // the PID namespace of another container, to be joined by an ephemeral one
 	User          string // of a Pod with hostUsers: false
 }
 

@@ -45,6 +45,13 @@ func Life(pod *corev1.Pod, onOrphan string, place func(*corev1.Container) Place)
 	return l
 }
 
+// Guest gives the life of an ephemeral container.
+func Guest(c *corev1.Container, place func(*corev1.Container) Place) life.Container {
+	l := containerLife(c, place)
+	l.Ephemeral = true
+	return l
+}
+
 func containerLife(c *corev1.Container, place func(*corev1.Container) Place) life.Container {
 	p := place(c)
 	out := life.Container{

@@ -28,6 +28,8 @@ func (b *builder) namespaces(spec *specs.Spec) error {
 		{specs.UserNamespace, b.sandbox.User, b.Namespaces.User},
 	} {
 		switch {
+		case n.kind == specs.PIDNamespace && b.Namespaces.Target != "":
+			n.path = b.Namespaces.Target
 		case n.owner == OfHost:
 			continue
 		case n.owner == OfContainer:

@@ -36,10 +36,7 @@ func (e *Engine) build(ctx context.Context, box *sandbox.Sandbox, images Images,
 	if err := first.Wait(); err != nil {
 		return life.Life{}, err
 	}
-	in := bundle.Input{
-		Pod: box.Pod, Node: thisNode(), Namespaces: box.Namespaces(), Files: box.Files(), Volumes: box.Volumes.Paths(),
-		DefaultSeccomp: profile.Default, LocalSeccomp: localSeccomp,
-	}
+	in := input(box)
 	var second errgroup.Group
 	connect := func() error { return box.Connect(ctx) }
 	if tellsIPs(containers) {
@@ -63,6 +60,14 @@ func (e *Engine) build(ctx context.Context, box *sandbox.Sandbox, images Images,
 		i := slices.IndexFunc(parts, func(p part) bool { return p.container.Name == c.Name })
 		return parts[i].place(box)
 	}), nil
+}
+
+// input is what all containers of a Pod have in common.
+func input(box *sandbox.Sandbox) bundle.Input {
+	return bundle.Input{
+		Pod: box.Pod, Node: thisNode(), Namespaces: box.Namespaces(), Files: box.Files(), Volumes: box.Volumes.Paths(),
+		DefaultSeccomp: profile.Default, LocalSeccomp: localSeccomp,
+	}
 }
 
 // tellsIPs says whether a container is told the Pod's addresses in a variable.

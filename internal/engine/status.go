@@ -9,6 +9,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"tripod/internal/life"
+	"tripod/internal/sandbox"
 )
 
 // Seen is what is known of a Pod, all of it read from its records.
@@ -40,6 +41,10 @@ func Status(pod *corev1.Pod, s Seen, now time.Time) corev1.PodStatus {
 	}
 	status.InitContainerStatuses = containerStatuses(pod.Spec.InitContainers, s, now)
 	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, s, now)
+	status.EphemeralContainerStatuses = containerStatuses(sandbox.Guests(pod), s, now)
+	for i := range status.EphemeralContainerStatuses { // nobody waits for a guest
+		status.EphemeralContainerStatuses[i].Ready, status.EphemeralContainerStatuses[i].Started = false, nil
+	}
 	status.Conditions = conditions(pod, &status)
 	return status
 }

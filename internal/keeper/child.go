@@ -246,11 +246,22 @@ func (g *ground) join(spec *specs.Spec) map[specs.LinuxNamespaceType]*os.File {
 				list = append(list, specs.LinuxNamespace{Type: t, Path: "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))})
 			}
 		case OfContainer:
-			list = append(list, specs.LinuxNamespace{Type: t})
+			// A guest may join another container's, whose path its spec has.
+			list = append(list, specs.LinuxNamespace{Type: t, Path: pathOf(spec, t)})
 		}
 	}
 	spec.Linux.Namespaces = list
 	return given
+}
+
+// pathOf is the namespace that a spec names of a type; "" is a new one.
+func pathOf(spec *specs.Spec, t specs.LinuxNamespaceType) string {
+	for _, n := range spec.Linux.Namespaces {
+		if n.Type == t {
+			return n.Path
+		}
+	}
+	return ""
 }
 
 // whose says whose a namespace of this type is, "" if the Pod does not say.

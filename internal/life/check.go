@@ -43,6 +43,9 @@ func (l *Life) Check() error {
 		if c.Init && main {
 			return invalid("containers[%d]: init container %q comes after a main one", i, c.Name)
 		}
+		if c.Init && c.Ephemeral {
+			return invalid("containers[%d]: %q is both init and ephemeral", i, c.Name)
+		}
 		main = main || !c.Init
 	}
 	return nil

@@ -62,6 +62,9 @@ type Container struct {
 	// sidecar: those after it begin when it runs, and it is stopped after the main containers.
 	RestartPolicy string `json:"restartPolicy,omitempty"`
 
+	// Ephemeral is a guest: it begins at once, runs once, and counts for nothing of what the Pod is or does.
+	Ephemeral bool `json:"ephemeral,omitempty"`
+
 	Bundle string `json:"bundle"` // directory with config.json and rootfs.json
 	Log    string `json:"log"`    // directory of N.log, N being the attempt; "" keeps no log
 
@@ -83,6 +86,9 @@ type Container struct {
 
 // Sidecar says whether an init container runs beside the main containers instead of before them.
 func (c *Container) Sidecar() bool { return c.Init && c.RestartPolicy == Always }
+
+// main says whether a container is one that the Pod is for.
+func (c *Container) main() bool { return !c.Init && !c.Ephemeral }
 
 // State is where a container is in its life.
 //

@@ -103,6 +103,10 @@ func (v *view) judge() {
 		switch {
 		case r.State == Creating || r.State == Running:
 			v.fate[i] = live
+		case c.Ephemeral && r.State == Exited:
+			v.fate[i] = over
+		case c.Ephemeral:
+			v.fate[i] = due
 		case c.Init && !c.Sidecar() && r.State == Exited && (begun || r.ExitCode == 0):
 			v.fate[i] = over
 		case !turn && !begun:
@@ -117,10 +121,12 @@ func (v *view) judge() {
 				v.fate[i] = later
 			}
 		}
-		if c.Init {
+		switch {
+		case c.Ephemeral:
+		case c.Init:
 			passed := v.fate[i] == over || c.Sidecar() && r.State == Running
 			turn = turn && passed
-		} else {
+		default:
 			mainsOver = mainsOver && v.fate[i] == over
 		}
 	}
@@ -143,7 +149,7 @@ func (v *view) begun() bool {
 		if v.life.Containers[i].Init && waiting {
 			return false
 		}
-		main = main || !v.life.Containers[i].Init && !waiting
+		main = main || v.life.Containers[i].main() && !waiting
 	}
 	return main
 }
@@ -172,6 +178,9 @@ func again(l *Life, c *Container, r *Record) bool {
 }
 
 func policy(l *Life, c *Container) string {
+	if c.Ephemeral {
+		return Never
+	}
 	if c.RestartPolicy != "" {
 		return c.RestartPolicy
 	}

@@ -7,6 +7,9 @@ func Phase(l Life, records []Record, finished bool) string {
 	for i := range l.Containers {
 		c, r := &l.Containers[i], recordOf(records, l.Containers[i].Name)
 		p := previous(&r)
+		if c.Ephemeral {
+			continue
+		}
 		if c.Init {
 			if c.Sidecar() {
 				if r.State != Running && p == nil && !finished {
@@ -55,7 +58,7 @@ func ends(l *Life, records []Record) int {
 	n := 0
 	for i := range l.Containers {
 		c, r := &l.Containers[i], recordOf(records, l.Containers[i].Name)
-		if !c.Init && r.State == Exited && !again(l, c, &r) {
+		if c.main() && r.State == Exited && !again(l, c, &r) {
 			n++
 		}
 	}

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilexec "k8s.io/utils/exec"
 
 	"tripod/internal/keeper"
 )
@@ -294,4 +297,39 @@ func TestServicesAreKnown(t *testing.T) {
 	if text := s.logs(got, corev1.PodLogOptions{}); text != "tcp 10.96.0.1\n" {
 		t.Errorf("it has %q", text)
 	}
+}
+
+// TestGuest has an ephemeral container come into a Pod that runs, and see the processes of another.
+func TestGuest(t *testing.T) {
+	s := newStand(t)
+	s.create(pod("web", steady))
+	got := s.await("web", "ready", ready)
+	guest := corev1.EphemeralContainer{TargetContainerName: "c0", EphemeralContainerCommon: corev1.EphemeralContainerCommon(pod("", "cat /proc/1/cmdline | tr '\\0' ' '; read -r x; exit 9").Spec.Containers[0])}
+	guest.Name, guest.Stdin, guest.TTY = "debug", true, true
+	got.Spec.EphemeralContainers = append(got.Spec.EphemeralContainers, guest)
+	if _, err := s.client.CoreV1().Pods("default").UpdateEphemeralContainers(s.ctx, "web", got, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	runs := func(p *corev1.Pod) bool {
+		all := p.Status.EphemeralContainerStatuses
+		return len(all) == 1 && all[0].State.Running != nil
+	}
+	got = s.await("web", "debugged", runs)
+	s.until("it sees the other's first process", func() bool {
+		return strings.Contains(s.logs(got, corev1.PodLogOptions{Container: "debug"}), "echo up")
+	})
+	s.stop()
+	s.begin() // it is a guest for the next node too
+	got = s.await("web", "debugged", runs)
+	err := s.node.Attach(s.ctx, got, "debug", strings.NewReader("x\n"), nop{io.Discard}, nil, true, nil)
+	var code utilexec.CodeExitError
+	if !errors.As(err, &code) || code.Code != 9 {
+		t.Errorf("it ended so: %v", err)
+	}
+	got = s.await("web", "alone again", func(p *corev1.Pod) bool { return p.Status.EphemeralContainerStatuses[0].State.Terminated != nil })
+	if e := got.Status.EphemeralContainerStatuses[0].State.Terminated; e.ExitCode != 9 || !ready(got) || got.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("it is %+v", got.Status)
+	}
+	s.delete("web", -1)
+	s.awaitGone("web")
 }

@@ -135,12 +135,11 @@ func (w *worker) waits(pod *corev1.Pod, container, reason, message string) {
 // an API has a use for. It is false for one that cannot be made so, and that was said.
 func (w *worker) furnish(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, bool) {
 	full := &corev1.Pod{ObjectMeta: *pod.ObjectMeta.DeepCopy(), Spec: *pod.Spec.DeepCopy()}
-	full.ManagedFields = nil
+	full.ManagedFields, full.Spec.EphemeralContainers = nil, nil // guests come when it runs
 	metav1.SetMetaDataAnnotation(&full.ObjectMeta, kubetypes.ConfigSourceAnnotationKey, kubetypes.ApiserverSource)
 	all := true
 	values := newValues(ctx, w.n.Client, pod.Namespace)
-	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
-	services, err := values.services(links)
+	services, err := values.services(links(pod))
 	if err != nil {
 		w.complain(pod, telling{warning: true, reason: events.FailedSync, message: err.Error()})
 		return nil, false
@@ -167,15 +166,25 @@ func (w *worker) furnish(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, boo
 	return full, true
 }
 
+// links says whether a Pod is to know the Services of its namespace.
+func links(pod *corev1.Pod) bool {
+	return pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
+}
+
 // refuse says which fields of a Pod the engine does not do, as reading a manifest does: nothing is left out in silence.
 func refuse(pod *corev1.Pod) []string {
 	plain := corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace, Annotations: pod.Annotations},
-		Spec:       pod.Spec,
+		Spec:       *pod.Spec.DeepCopy(),
 	}
 	// What the API and this package do for it, the engine needs not.
 	plain.Spec.ActiveDeadlineSeconds, plain.Spec.ReadinessGates, plain.Spec.SchedulingGates = nil, nil, nil
+	for _, containers := range [][]corev1.Container{plain.Spec.InitContainers, plain.Spec.Containers} {
+		for i := range containers {
+			containers[i].Image = "image" // whose name has reasons of its own
+		}
+	}
 	text, err := json.Marshal(plain)
 	if err != nil {
 		return []string{err.Error()}

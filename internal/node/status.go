@@ -15,6 +15,7 @@ import (
 	"tripod/internal/bundle"
 	"tripod/internal/engine"
 	"tripod/internal/life"
+	"tripod/internal/sandbox"
 )
 
 // view is what is known of a Pod on this host: all that its status follows from, beside its object.
@@ -29,7 +30,7 @@ type view struct {
 // rejection is why a Pod that somebody has bound to this node cannot be on it.
 type rejection struct{ reason, message string }
 
-// containersOf are a Pod's containers, init containers first.
+// containersOf are a Pod's containers, init containers first. Guests are not among them.
 func containersOf(pod *corev1.Pod) []corev1.Container {
 	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
 }
@@ -61,6 +62,9 @@ func statusOf(pod *corev1.Pod, v view, now time.Time) corev1.PodStatus {
 	}
 	for i := range s.ContainerStatuses {
 		complete(&s.ContainerStatuses[i], pod, &pod.Spec.Containers[i], v)
+	}
+	for i, c := range sandbox.Guests(pod) {
+		complete(&s.EphemeralContainerStatuses[i], pod, &c, v)
 	}
 	if v.overdue && v.Finished {
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, reasonOverdue, messageOverdue
@@ -159,6 +163,9 @@ func merge(base *corev1.PodStatus, want *corev1.PodStatus) corev1.PodStatus {
 	}
 	if want.ContainerStatuses != nil {
 		s.ContainerStatuses, s.InitContainerStatuses = want.ContainerStatuses, want.InitContainerStatuses
+	}
+	if want.EphemeralContainerStatuses != nil {
+		s.EphemeralContainerStatuses = want.EphemeralContainerStatuses
 	}
 	if want.Conditions == nil {
 		return s

@@ -68,6 +68,11 @@ func involved(pod *corev1.Pod, container string) *corev1.ObjectReference {
 			o.FieldPath = "spec.initContainers{" + container + "}"
 		}
 	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		if c.Name == container {
+			o.FieldPath = "spec.ephemeralContainers{" + container + "}"
+		}
+	}
 	return o
 }
 

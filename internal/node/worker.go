@@ -296,8 +296,11 @@ func (w *worker) follow(ctx context.Context, now news) (wait time.Duration, done
 		w.complain(now.pod, telling{warning: true, reason: reasonOverdue, message: messageOverdue})
 		w.stop(ctx, now.pod)
 	}
+	again := w.guests(ctx, now.pod)
 	w.tell(ctx, now.pod)
 	switch {
+	case again > 0:
+		return again, false
 	case !w.view.Finished && bounded:
 		return max(left, forever), false
 	case !w.view.Finished:

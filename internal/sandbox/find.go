@@ -187,7 +187,7 @@ func (s *Sandbox) Container(word string) (corev1.Container, error) {
 		return spec.Containers[0], nil
 	}
 	var names []string
-	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers, Guests(s.Pod)) {
 		if c.Name == word {
 			return c, nil
 		}

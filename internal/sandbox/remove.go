@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,10 +58,8 @@ func (s *Sandbox) Remove(ctx context.Context, force bool, release func(owner str
 	}
 	errs := []error{network.Detach(ctx, s.Host.network(), string(s.Pod.UID))}
 	errs = append(errs, volume.Remove(s.Host.Root, s.Host.RunRoot, string(s.Pod.UID)))
-	for _, containers := range [][]corev1.Container{s.Pod.Spec.InitContainers, s.Pod.Spec.Containers} {
-		for _, c := range containers {
-			errs = append(errs, release(s.Owner(c.Name)))
-		}
+	for _, c := range slices.Concat(s.Pod.Spec.InitContainers, s.Pod.Spec.Containers, Guests(s.Pod)) {
+		errs = append(errs, release(s.Owner(c.Name)))
 	}
 	errs = append(errs, os.RemoveAll(s.Host.Writable(s.Pod.UID)), os.RemoveAll(s.Host.Logs(s.Pod)))
 	if err := errors.Join(errs...); err != nil {
