@@ -142,7 +142,7 @@ func (s *Store) commit(r *request) {
 func (s *Store) admit(b *batch, r *request) error {
 	now, written := b.ahead[r.id]
 	if !written {
-		now = s.get(r.id)
+		now, _ = s.Get(r.id) // a watch may add a table meanwhile
 	}
 	switch {
 	case r.old == nil && now != nil:

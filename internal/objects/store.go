@@ -303,16 +303,11 @@ func (s *Store) Version() uint64 {
 func (s *Store) Get(id ID) (apiruntime.Object, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	obj := s.get(id)
-	return obj, obj != nil
-}
-
-func (s *Store) get(id ID) apiruntime.Object {
 	t := s.tables[id.Resource]
 	if i, ok := t.find(id.Namespace, id.Name); ok {
-		return t.entries[i].object
+		return t.entries[i].object, true
 	}
-	return nil
+	return nil, false
 }
 
 // List returns the objects of a resource in a namespace, or in all for "", by namespace and name, and the version that they
