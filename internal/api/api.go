@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	netutil "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
@@ -57,6 +58,8 @@ type Server struct {
 	life    context.Context //nolint:containedctx // it ends with Close
 	end     context.CancelFunc
 	beside  sync.WaitGroup
+	// patience is how long a request that ends may take.
+	patience time.Duration
 }
 
 // Codec reads and writes objects as they are kept on disk.
@@ -70,7 +73,7 @@ func New(c Config) (*Server, error) {
 	if !c.ServiceRange.IsValid() {
 		c.ServiceRange = netip.MustParsePrefix("10.96.0.0/12")
 	}
-	s := &Server{config: c}
+	s := &Server{config: c, patience: maxRequest}
 	s.life, s.end = context.WithCancel(context.Background())
 	if c.Node != nil {
 		s.SetNode(c.Node)

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -22,7 +24,7 @@ const (
 	maxRequests = 400
 	// maxLasting is how many watches and streams are open at once.
 	maxLasting = 10000
-	// maxRequest is how long a request that ends may take, the reading of its body included.
+	// maxRequest is how long, in the daemon, a request that ends may take, the reading of its body included.
 	maxRequest = time.Minute
 )
 
@@ -111,13 +113,28 @@ func (s *Server) bounded(to http.Handler) http.Handler {
 		}
 		// A connection of HTTP/1 keeps its deadline, a stream of HTTP/2 has its own; our own process has none.
 		c := http.NewResponseController(w)
-		if err := c.SetReadDeadline(time.Now().Add(maxRequest)); err == nil {
+		if err := c.SetReadDeadline(time.Now().Add(s.patience)); err == nil {
 			defer c.SetReadDeadline(time.Time{}) //nolint:errcheck // it could be set
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), maxRequest)
+		ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 		defer cancel()
-		to.ServeHTTP(w, r.WithContext(ctx))
+		r = r.WithContext(ctx)
+		r.Body = timely{r.Body}
+		to.ServeHTTP(w, r)
 	})
+}
+
+// timely is a body whose lateness has a status of its own.
+type timely struct{ io.ReadCloser }
+
+func (t timely) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		late := apierrors.NewTimeoutError("", 0) // a client's: with a code of its own
+		late.ErrStatus.Code, late.ErrStatus.Message = http.StatusRequestTimeout, "the body of the request did not come in time"
+		return n, late
+	}
+	return n, err
 }
 
 // HTTP is a server for the API on sockets, with bounds on what has not become a request yet.

@@ -1,10 +1,14 @@
 package api
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -96,6 +100,29 @@ func TestHugeBodies(t *testing.T) {
 	}
 	if got := f.ask("POST", podsAt, laughs, "Content-Type: application/yaml"); got.code != 400 {
 		t.Errorf("aliases of aliases: %d", got.code)
+	}
+}
+
+// TestSlowBodies sends half of a body and waits.
+func TestSlowBodies(t *testing.T) {
+	f := serve(t)
+	f.api.patience = 10 * time.Millisecond
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.http.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: tripod\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", podsAt); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	body, err := io.ReadAll(resp.Body)
+	if got := (reply{body: body}); resp.StatusCode != http.StatusRequestTimeout || got.at("message") != "the body of the request did not come in time" {
+		t.Errorf("%s %s, %v", resp.Status, body, err)
 	}
 }
 
