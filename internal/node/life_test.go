@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	utilexec "k8s.io/utils/exec"
 
 	"tripod/internal/keeper"
@@ -332,4 +333,41 @@ func TestGuest(t *testing.T) {
 	}
 	s.delete("web", -1)
 	s.awaitGone("web")
+}
+
+// TestNoRoom has a Pod wait until another makes room, and one that was bound by hand be rejected.
+func TestNoRoom(t *testing.T) {
+	s := newStand(t)
+	half := func(name string) *corev1.Pod {
+		p := pod(name, steady)
+		cpu := resource.NewMilliQuantity(int64(s.node.facts.cpus)*600, resource.DecimalSI)
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *cpu}
+		return p
+	}
+	s.create(half("first"))
+	s.await("first", "ready", ready)
+	s.create(half("second"))
+	got := s.await("second", "refused", func(p *corev1.Pod) bool {
+		_, c := podutil.GetPodCondition(&p.Status, corev1.PodScheduled)
+		return c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+	})
+	if got.Status.Phase != corev1.PodPending || got.Spec.NodeName != "" {
+		t.Errorf("it is %+v", got.Status)
+	}
+	s.awaitEvents("second", "FailedScheduling 0/1 nodes are available: 1 Insufficient cpu.")
+	bound := half("bound")
+	bound.Spec.NodeName = "testnode"
+	s.create(bound)
+	if got := s.await("bound", "rejected", ended); got.Status.Phase != corev1.PodFailed || got.Status.Reason != "OutOfcpu" ||
+		!strings.HasPrefix(got.Status.Message, "Pod was rejected: Node didn't have enough resource: cpu, ") {
+		t.Errorf("it is %+v", got.Status)
+	}
+	other := half("other")
+	other.Spec.NodeName = "elsewhere"
+	s.create(other)
+	s.delete("first", -1)
+	s.await("second", "ready", ready)
+	if got := s.await("other", "left alone", func(*corev1.Pod) bool { return true }); got.Status.StartTime != nil {
+		t.Errorf("a Pod of another node is %+v", got.Status)
+	}
 }
