@@ -90,6 +90,7 @@ func (s accounts) Admit(_ context.Context, a admission.Attributes, _ admission.O
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = "default"
 	}
+	//lint:ignore SA1019 validation wants the old name to be the same
 	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
 	if len(pod.Spec.ImagePullSecrets) > 0 {
 		return nil
