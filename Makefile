@@ -25,7 +25,7 @@ RUN      ?= .
 # What the tests drive beside tripod. The images of the end-to-end tests are made from these packages' files.
 NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2 net-tools procps psmisc util-linux curl zstd \
 	jq runc crun podman conmon catatonit buildah containerd docker.io patch dbus-daemon gcc libc6-dev libseccomp-dev strace iptables \
-	containernetworking-plugins tcpdump tshark uidmap libcap2-bin
+	containernetworking-plugins tcpdump tshark uidmap libcap2-bin openssl
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light tcpdump
 
@@ -54,7 +54,15 @@ install: build ## the binaries, man pages, completions and systemd's units, belo
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' contrib/systemd/tripod.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/tripod.service
 	bin/tripod completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tripod
 
-test: lint ## everything that a change must pass: vet, lint, house, unit and end-to-end tests (root)
+# Debian's kubectl is old, which is what it is here for. It is unpacked beside whatever kubectl is installed.
+OLD_KUBECTL := e2e/.cache/kubernetes-client/usr/bin/kubectl
+
+$(OLD_KUBECTL):
+	@mkdir -p e2e/.cache/kubernetes-client
+	@cd e2e/.cache/kubernetes-client && apt-get update -qq && apt-get download -qq kubernetes-client && \
+		dpkg-deb --fsys-tarfile kubernetes-client_*.deb | tar x ./usr/bin/kubectl && rm kubernetes-client_*.deb && touch usr/bin/kubectl
+
+test: lint $(OLD_KUBECTL) ## everything that a change must pass: vet, lint, house, unit and end-to-end tests (root)
 	@.ci/need $(NEED_TEST)
 	@$(MAKE) --no-print-directory build
 	@PATH="$(CURDIR)/bin:$$PATH" $(GO) test -timeout 15m $$($(GO) list $(PACKAGES) | grep -v /e2e)
@@ -70,7 +78,7 @@ lint: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## go vet, gofumpt, staticcheck
 check: lint ## what needs no root: lint, house and the tests of the pure packages
 	@$(GO) test . ./internal/plan/... ./internal/bundle/... ./internal/life/... ./internal/seccomp/... ./internal/manifest/...
 
-e2e: build ## the end-to-end scripts only (root)
+e2e: build $(OLD_KUBECTL) ## the end-to-end scripts only (root)
 	@.ci/need $(NEED_TEST)
 	@$(GO) test -count 1 -timeout 15m -run '$(RUN)' ./e2e/...
 

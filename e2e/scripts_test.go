@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, takeOver())
 		os.Exit(1)
 	}
-	testscript.Main(m, map[string]func(){"msg": message, "listen": listen, "hostile": hostile, "deny": deny})
+	testscript.Main(m, map[string]func(){"msg": message, "listen": listen, "hostile": hostile, "deny": deny, "typist": typist, "crowd": crowd})
 }
 
 func linked() bool {
@@ -76,6 +76,7 @@ insecure = true
 //	let NAME PROGRAM ...   run and keep what it prints in $NAME
 //	await SECONDS PROGRAM  run again and again until it succeeds
 //	[vm] ...               only in the emulated machine, which has no engines above the runtime
+//	clients                kubectl, kubectl-1.20 and informer in PATH, with $KUBECONFIG for the daemon that "daemon start" starts
 //	noleaks                see that nothing is left of what was not there when the script began
 func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 
@@ -122,7 +123,7 @@ func runScripts(t *testing.T, dir string) {
 				ts.Check(err)
 				ts.Defer(func() { ts.Check(server.Stop()) })
 			},
-			"let": let, "await": await, "noleaks": noLeaks,
+			"let": let, "await": await, "clients": clients, "noleaks": noLeaks,
 		},
 	})
 }
@@ -241,7 +242,7 @@ func output(ts *testscript.TestScript, args []string) (string, error) {
 	cmd := exec.Command(program, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
-		"PATH", "HOME", "OCI", "ROOT", "RUN", "WORK", "TRIPOD_ROOT", "TRIPOD_RUN_ROOT", "TRIPOD_VM", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "TERM", "LANG",
+		"PATH", "HOME", "OCI", "ROOT", "RUN", "WORK", "TRIPOD_ROOT", "TRIPOD_RUN_ROOT", "TRIPOD_VM", "CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE", "TERM", "LANG", "KUBECONFIG",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}

@@ -48,7 +48,7 @@ var native = []string{"attach", "exec", "logs", "wait"}
 
 // addVerbs gives root kubectl's commands.
 func addVerbs(root *cobra.Command, c *client, s genericiooptions.IOStreams) {
-	f := cmdutil.NewFactory(c)
+	f := cmdutil.NewFactory(cmdutil.NewMatchVersionFlags(c)) // which gives configs the version that some commands count on
 	completion.SetFactoryForCompletion(f)
 	completesNames := func(cmd *cobra.Command) *cobra.Command {
 		cmd.ValidArgsFunction = completion.ResourceTypeAndNameCompletionFunc(f)

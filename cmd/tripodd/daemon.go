@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,7 @@ type daemon struct {
 	controllers *controllers.Controllers
 	meter       *meter
 
+	begun    atomic.Bool     // all doors are open
 	draining context.Context // done when no new request is taken, and those that last are to end
 	drain    context.CancelFunc
 }
@@ -142,6 +144,7 @@ func (d *daemon) live(ctx context.Context, socket net.Listener) error {
 		server.Close()
 		return errors.Join(err, parts.Wait())
 	}
+	d.begun.Store(true)
 	notify("READY=1")
 	for name, part := range d.parts() {
 		parts.Go(func() error {

@@ -36,7 +36,7 @@ func (d *daemon) health(w http.ResponseWriter, r *http.Request) {
 	checks := []struct {
 		name string
 		good bool
-	}{{"ping", true}, {"store", d.store.Version() > 0}, {"shutdown", d.draining.Err() == nil}}
+	}{{"ping", true}, {"store", d.store.Version() > 0}, {"shutdown", d.draining.Err() == nil}, {"startup", d.begun.Load() || r.URL.Path != "/readyz"}}
 	good, text := true, ""
 	for _, c := range checks {
 		mark := "+"

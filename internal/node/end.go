@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,11 @@ func (w *worker) terminate(ctx context.Context, now news) (wait time.Duration, d
 		w.tell(ctx, now.pod)
 	}
 	w.report.flush()
+	// A Pod that had ended before a reboot has nothing left but its logs.
+	if err := os.RemoveAll(w.n.engine.Host.Logs(now.pod)); err != nil {
+		w.n.Log.Error("cannot remove logs", "pod", now.pod.Namespace+"/"+now.pod.Name, "error", err)
+		return removeAgain, false
+	}
 	return w.release(ctx, now.pod), false
 }
 
