@@ -192,7 +192,7 @@ func (d *daemon) parts() map[string]func(context.Context) error {
 		"node":        d.node.Run,
 		"controllers": d.controllers.Run,
 		"watchdog":    func(ctx context.Context) error { watchdog(ctx, d.answers); return nil },
-		"settling":    func(ctx context.Context) error { settle(ctx); return nil },
+		"settling":    func(ctx context.Context) error { settle(ctx, d.store.Version); return nil },
 	}
 	if len(d.manifests) > 0 {
 		parts["manifests"] = func(ctx context.Context) error {

@@ -12,17 +12,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settleAfter is how long after the start what only the start needed is given back.
-const settleAfter = 3 * time.Second
+// A burst is so many changes of the store; it is over when there were fewer than a trickle of them for a while. What goes on
+// all the time, as a node's lease, is neither.
+const (
+	burst   = 50
+	trickle = 5
+	quiet   = 3 * time.Second
+)
 
-// settle gives memory back once the start is over: what the heap has free, and the pages of the program's file that are mapped.
-// A third of those are of constructors that ran once; who needs one again finds it in the page cache.
-func settle(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(settleAfter):
+// settle gives memory back once the start is over, and after each burst of work.
+func settle(ctx context.Context, version func() uint64) {
+	tick := time.NewTicker(quiet)
+	defer tick.Stop()
+	for settled, last, first := version(), version(), true; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := version()
+		if over := now-last < trickle; over && (first || now-settled >= burst) {
+			giveBack()
+			settled, first = now, false
+		}
+		last = now
 	}
+}
+
+// giveBack gives back what the heap has free, and the pages of the program's file that are mapped. A third of those are of
+// constructors that ran once; who needs one again finds it in the page cache.
+func giveBack() {
 	debug.FreeOSMemory()
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
