@@ -43,9 +43,7 @@ func TestPodRuns(t *testing.T) {
 	}
 	s.awaitEvents("web", "Scheduled Successfully assigned default/web to testnode", `Pulled Container image "host:/" already present`,
 		"Created Container created", "Started Container started")
-	if text := s.logs(got, corev1.PodLogOptions{Container: "c0"}); text != "up\n" {
-		t.Errorf("log %q", text)
-	}
+	s.awaitLog(got, "c0", "up\n")
 	var out, errs bytes.Buffer
 	err := s.node.Exec(s.ctx, got, "c0", []string{"sh", "-c", "cat; echo no >&2; exit 3"}, strings.NewReader("yes"), nop{&out}, nop{&errs}, false, nil)
 	var code utilexec.CodeExitError

@@ -298,6 +298,12 @@ func (s *stand) logs(p *corev1.Pod, o corev1.PodLogOptions) string {
 	return out.String()
 }
 
+// awaitLog returns when a container's log is as wanted.
+func (s *stand) awaitLog(p *corev1.Pod, container, want string) {
+	s.t.Helper()
+	s.until("the log of "+container+" is "+want, func() bool { return s.logs(p, corev1.PodLogOptions{Container: container}) == want })
+}
+
 // detached runs a Pod as `tripod run -d` does.
 func (s *stand) detached(p *corev1.Pod) *sandbox.Sandbox {
 	s.t.Helper()

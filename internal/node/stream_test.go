@@ -42,6 +42,7 @@ func TestStreams(t *testing.T) {
 
 	t.Run("port", func(t *testing.T) { forwarded(t, s, got) })
 
+	s.until("it has written all", func() bool { return strings.Contains(s.logs(got, corev1.PodLogOptions{Container: "c2"}), "up") })
 	if text := s.logs(got, corev1.PodLogOptions{Container: "c2", Stream: new("Stderr")}); text != "two\n" {
 		t.Errorf("stderr alone: %q", text)
 	}
