@@ -29,7 +29,7 @@ NEED_TEST := busybox-static nginx-light docker-registry skopeo nftables iproute2
 NEED_VM   := $(NEED_TEST) qemu-system-x86 kmod apparmor systemd dbus dbus-user-session
 NEED_PEERS := crun runc podman conmon containernetworking-plugins skopeo docker-registry busybox-static nginx-light tcpdump
 
-.PHONY: help first-light build install test lint check unit e2e test-vm conformance race arm64 bench notices notices-check golden ldflags clean
+.PHONY: help first-light build install test lint check unit e2e test-vm conformance compare race arm64 bench notices notices-check golden ldflags clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ test-vm: build ## the tests that touch the kernel, on Debian's kernel with pure 
 conformance: build ## run the OCI runtime-tools validation programs against tripod-oci, runc and crun (root)
 	@.ci/need runc crun
 	@$(GO) run ./tools/conformance -least 30 bin/tripod-oci runc crun
+
+# The real API server is built from its module, which takes minutes where nothing of it is in Go's cache.
+compare: ## send the same requests to a real kube-apiserver and to our API; each difference is in docs/api.md, or an error
+	@$(GO) run -tags grpcnotrace ./tools/compare
 
 # The detector needs C; linked statically its programs still run in containers that have no C library, and look users up
 # without it, since glibc's own lookup loads libraries and dies of that. Left out are the tests of how little memory a

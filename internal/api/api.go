@@ -118,7 +118,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) groups() ([]kinds.Group, error) {
 	c := kinds.Config{Store: s.config.Store, Node: s.currentNode, Authorizer: authorizerfactory.NewAlwaysAllowAuthorizer()}
 	var err error
-	if c.Budgets, err = v1.NewForConfig(s.ClientConfig("tripod-eviction")); err != nil {
+	if c.Budgets, err = v1.NewForConfig(s.ClientConfig("kube-apiserver")); err != nil {
 		return nil, fmt.Errorf("cannot make client of disruption budgets: %w", err)
 	}
 	_, cidr, err := net.ParseCIDR(s.config.ServiceRange.Masked().String())

@@ -126,7 +126,7 @@ func (r *Resource) whole(key string, o storage.ListOptions, at int64, from strin
 		return now, nil
 	}
 	if uint64(at) > now.version {
-		return page{}, storage.NewTooLargeResourceVersionError(uint64(at), now.version, 0)
+		return page{}, storage.NewTooLargeResourceVersionError(uint64(at), now.version, 1)
 	}
 	if then, ok := r.pages.find(namespace, uint64(at)); ok {
 		return then, nil

@@ -32,13 +32,14 @@ type Resource struct {
 	versions storage.APIObjectVersioner
 	pages    pages
 	shared   encodings
+	codec    runtime.Codec
 }
 
 var _ storage.Interface = (*Resource)(nil)
 
 // New is the storage of a resource whose keys begin with prefix and whose objects kind makes.
 func New(store *objects.Store, resource schema.GroupResource, prefix string, kind func() runtime.Object) *Resource {
-	return &Resource{store: store, resource: resource, prefix: strings.TrimSuffix(prefix, "/") + "/", kind: kind}
+	return &Resource{store: store, resource: resource, prefix: strings.TrimSuffix(prefix, "/") + "/", kind: kind, codec: KubernetesCodec()}
 }
 
 // id reads a key: PREFIX/NAME or PREFIX/NAMESPACE/NAME.
@@ -83,8 +84,8 @@ func (r *Resource) Create(_ context.Context, key string, obj, out runtime.Object
 	if version, err := r.versions.ObjectResourceVersion(obj); err == nil && version != 0 {
 		return storage.ErrResourceVersionSetOnCreate
 	}
-	kept := obj.DeepCopyObject()
-	if err := r.versions.PrepareObjectForStorage(kept); err != nil {
+	kept, err := r.settled(obj)
+	if err != nil {
 		return err
 	}
 	switch err := r.store.Create(id, kept); {
@@ -97,6 +98,20 @@ func (r *Resource) Create(_ context.Context, key string, obj, out runtime.Object
 		put(out, kept)
 	}
 	return nil
+}
+
+// settled is an object of our own as it will be read from disk, where reading gives defaults that strategies have taken away: what is
+// served is the same before a restart and after it.
+func (r *Resource) settled(obj runtime.Object) (runtime.Object, error) {
+	own := obj.DeepCopyObject()
+	if err := r.versions.PrepareObjectForStorage(own); err != nil {
+		return nil, err
+	}
+	data, err := runtime.Encode(r.codec, own)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write object of %s: %w", r.resource, err)
+	}
+	return runtime.Decode(r.codec, data)
 }
 
 // Get implements storage.Interface.
@@ -186,8 +201,8 @@ func (r *Resource) GuaranteedUpdate(_ context.Context, key string, out runtime.O
 
 // replace keeps wanted in the place of old, which exists or not, and returns what is kept. What changes nothing is not written.
 func (r *Resource) replace(id objects.ID, old runtime.Object, exists bool, wanted runtime.Object) (runtime.Object, error) {
-	kept := wanted.DeepCopyObject()
-	if err := r.versions.PrepareObjectForStorage(kept); err != nil {
+	kept, err := r.settled(wanted)
+	if err != nil {
 		return nil, err
 	}
 	if !exists {
@@ -218,7 +233,7 @@ func (r *Resource) atLeast(version string) error {
 		return err
 	}
 	if now := r.store.Version(); wanted > now {
-		return storage.NewTooLargeResourceVersionError(wanted, now, 0)
+		return storage.NewTooLargeResourceVersionError(wanted, now, 1)
 	}
 	return nil
 }
