@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,6 +97,9 @@ func (f *Field) hugetlb() error {
 	if _, err := os.Stat(at + "/cgroup.procs"); err == nil {
 		return nil
 	}
+	if err := f.undelegate("hugetlb"); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		return err
 	}
@@ -106,6 +110,21 @@ func (f *Field) hugetlb() error {
 		_ = os.Remove(podmans) // which podman leaves, and which would keep the controller from going back to where it was
 		return errors.Join(unix.Unmount(at, unix.MNT_DETACH), os.Remove(at))
 	})
+	return nil
+}
+
+// undelegate takes a controller back that the root of the v2 hierarchy has given to the groups below it: while they have it, no
+// other hierarchy can.
+func (f *Field) undelegate(controller string) error {
+	const given = "/sys/fs/cgroup/unified/cgroup.subtree_control"
+	all, err := os.ReadFile(given)
+	if err != nil || !slices.Contains(strings.Fields(string(all)), controller) {
+		return nil
+	}
+	if err := os.WriteFile(given, []byte("-"+controller), 0); err != nil {
+		return fmt.Errorf("cannot take %s back from the groups of cgroup v2: %w", controller, err)
+	}
+	f.later(func() error { return os.WriteFile(given, []byte("+"+controller), 0) })
 	return nil
 }
 
