@@ -235,13 +235,15 @@ func (b *binder) reject(pod *corev1.Pod) *rejection {
 		_ = b.info.RemovePod(klog.Logger{}, counted)
 		defer b.info.AddPod(counted)
 	}
-	for _, r := range scheduler.AdmissionCheck(pod, b.info, false) {
-		if i := r.InsufficientResource; i != nil {
-			e := &lifecycle.InsufficientResourceError{ResourceName: i.ResourceName, Requested: i.Requested, Used: i.Used, Capacity: i.Capacity}
-			return &rejection{lifecycle.InsufficientResourcePrefix + string(i.ResourceName), e.Error()}
-		}
-		e := &lifecycle.PredicateFailureError{PredicateName: r.Name, PredicateDesc: r.Reason}
-		return &rejection{r.Name, e.Error()}
+	all := scheduler.AdmissionCheck(pod, b.info, false)
+	if len(all) == 0 {
+		return nil
 	}
-	return nil
+	r := all[0]
+	if i := r.InsufficientResource; i != nil {
+		e := &lifecycle.InsufficientResourceError{ResourceName: i.ResourceName, Requested: i.Requested, Used: i.Used, Capacity: i.Capacity}
+		return &rejection{lifecycle.InsufficientResourcePrefix + string(i.ResourceName), e.Error()}
+	}
+	e := &lifecycle.PredicateFailureError{PredicateName: r.Name, PredicateDesc: r.Reason}
+	return &rejection{r.Name, e.Error()}
 }
