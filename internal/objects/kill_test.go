@@ -100,7 +100,7 @@ func TestKilled(t *testing.T) {
 			if _, err := fmt.Sscan(in.Text(), &name, &n, &version); err != nil {
 				t.Fatalf("round %d: %q: %v", round, in.Text(), err)
 			}
-			if n != acknowledged[name]+1 && n != acknowledged[name]+2 { // the one between was written, but not told
+			if n != acknowledged[name]+1 {
 				t.Fatalf("round %d: %s is %d after %d", round, name, n, acknowledged[name])
 			}
 			if versions[version] {
@@ -125,6 +125,9 @@ func TestKilled(t *testing.T) {
 		for name, n := range numbers(s) {
 			if len(name) == 2 && n != acknowledged[name] && n != acknowledged[name]+1 {
 				t.Fatalf("round %d: %s is %d, and %d was acknowledged", round, name, n, acknowledged[name])
+			}
+			if len(name) == 2 {
+				acknowledged[name] = n // the last may have been written and not told; the next process goes on from it
 			}
 		}
 		for name := range acknowledged {
