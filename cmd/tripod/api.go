@@ -96,6 +96,14 @@ var workloads = []string{
 	"persistentvolumeclaim", "persistentvolumeclaims", "pvc", "horizontalpodautoscaler", "horizontalpodautoscalers", "hpa",
 }
 
+// many says that what follows a kind's word chooses objects of that kind: without it, the word is the name of a Pod.
+func many(rest []string) bool {
+	return len(rest) > 0 && !strings.HasPrefix(rest[0], "-") || slices.ContainsFunc(rest, func(word string) bool {
+		flag, _, _ := strings.Cut(word, "=")
+		return flag == "-l" || flag == "--selector" || flag == "--all"
+	})
+}
+
 // handsOver says that words of a verb of ours mean objects that only the API has: KIND/NAME, and for wait kinds and
 // conditions that no Pod of the engine has, and for logs a selector.
 func handsOver(verb string, words []string) bool {
@@ -121,7 +129,8 @@ func handsOver(verb string, words []string) bool {
 			if word == "--for" && i+1 < len(words) {
 				goal, is = words[i+1], true
 			}
-			if _, err := parseGoal(goal); named || is && err != nil && strings.Contains(goal, "=") {
+			_, err := parseGoal(goal)
+			if named && (slash || many(words[i+1:])) || is && err != nil && strings.Contains(goal, "=") {
 				return true
 			}
 		}

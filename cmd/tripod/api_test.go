@@ -10,7 +10,11 @@ import (
 
 func TestHandsOver(t *testing.T) {
 	for line, want := range map[string]bool{
-		"logs web":                                    false,
+		"logs web": false,
+		"wait pod": false,
+		"wait --for=condition=Ready pod --timeout=1s": false,
+		"wait pod -l app=web --for=delete":            true,
+		"wait pod web":                                true,
 		"logs -f web -c nginx":                        false,
 		"logs deploy/web":                             true,
 		"logs -f --tail 3 deployments.apps/web":       true,
