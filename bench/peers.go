@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,7 +125,13 @@ func (f *Field) undelegate(controller string) error {
 	if err := os.WriteFile(given, []byte("-"+controller), 0); err != nil {
 		return fmt.Errorf("cannot take %s back from the groups of cgroup v2: %w", controller, err)
 	}
-	f.later(func() error { return os.WriteFile(given, []byte("+"+controller), 0) })
+	f.later(func() error {
+		err := os.WriteFile(given, []byte("+"+controller), 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the other hierarchy ends when nobody looks at it any more, and only then has this one the controller
+		}
+		return err
+	})
 	return nil
 }
 
